@@ -1,0 +1,72 @@
+"""Alembic's entry: migrates, and installs the current functions and views, in one transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+
+from sidecar.errors import SettingsError
+from sidecar.install import after_base, after_upgrade, before_migrations
+from sidecar.settings import read_settings
+
+directions: set[bool] = set()
+
+
+def note_step(*, step: Any, **_: Any) -> None:
+    directions.add(step.is_upgrade)
+
+
+def run() -> None:
+    """One transaction: prepare, migrate, install."""
+    with context.begin_transaction():
+        before_migrations(execute)
+        context.run_migrations()
+        if False not in directions:
+            after_upgrade(execute)
+        elif reaches_base():
+            after_base(execute)
+
+
+def execute(statement: str) -> None:
+    """Runs a text as it is, or writes it into the script of --sql."""
+    if context.is_offline_mode():
+        context.get_context().impl.static_output(f"{statement.rstrip().rstrip(';')};\n")
+    else:
+        context.get_bind().exec_driver_sql(statement, execution_options={"no_parameters": True})
+
+
+def reaches_base() -> bool:
+    if context.is_offline_mode():
+        return context.get_revision_argument() in (None, "base", ())
+    return not context.get_context().get_current_heads()
+
+
+options: dict[str, Any] = {
+    "version_table_schema": "sidecar",
+    "version_table": "alembic_version",
+    "on_version_apply": note_step,
+}
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", literal_binds=True, **options)
+    run()
+else:
+    url = context.config.attributes.get("url") or read_settings().database_url
+    if url is None:
+        raise SettingsError(
+            "DATABASE_URL is not set; set it to postgresql://user:password@host:5432/database"
+        )
+    from sidecar.database import sqlalchemy_url
+
+    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        connection.execute(
+            text("select set_config('sidecar.loopback_password', :password, false)"),
+            {"password": engine.url.password or ""},
+        )
+        connection.commit()
+        context.configure(connection=connection, **options)
+        run()
+    engine.dispose()

@@ -1,0 +1,83 @@
+"""Prepared -> batches of one modality: questions first, then rows in the order of their lanes.
+
+An idle model never waits for a batch to fill: it gets what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from sidecar.records import Modality, Prepared, Question
+
+LANES = 4
+# Seconds that one batch may keep the model from a question, as far as the last batch can tell.
+LONGEST_BATCH = 0.5
+
+
+class Batcher:
+    """What is prepared and waits for the model, by modality and lane."""
+
+    def __init__(self, limits: dict[Modality, int]) -> None:
+        self.limits = limits
+        self._waiting: dict[Modality, list[deque[Prepared]]] = {
+            modality: [deque() for _ in range(LANES)] for modality in limits
+        }
+        self._arrived = asyncio.Event()
+        self._sizes = dict.fromkeys(limits, 1)
+        self.closed = False
+        self._last: Modality = "image"
+
+    def put(self, prepared: list[Prepared]) -> None:
+        """Adds model inputs; never blocks, for what is in the pipeline is bounded by the claims."""
+        for item in prepared:
+            lane = 0 if isinstance(item.origin, Question) else item.origin.lane
+            self._waiting[item.modality][lane].append(item)
+        if prepared and not self.closed:
+            self._arrived.set()
+
+    def close(self) -> None:
+        """Throws away what waits and ends `next`: the sidecar stops."""
+        for lanes in self._waiting.values():
+            for waiting in lanes:
+                waiting.clear()
+        self.closed = True
+        self._arrived.set()
+
+    def learn(self, batch: list[Prepared], seconds: float) -> None:
+        """How long the model took: later batches are as large as LONGEST_BATCH allows.
+
+        On a slow device a question would else wait for minutes behind a full batch of pictures.
+        """
+        modality = batch[0].modality
+        fits = max(1, int(LONGEST_BATCH * len(batch) / max(seconds, 1e-6)))
+        # A first batch can be slow for reasons of its own, so the size may grow back, by doubling.
+        self._sizes[modality] = min(self.limits[modality], fits, 2 * self._sizes[modality])
+
+    async def next(self) -> list[Prepared]:
+        """The next batch, as soon as anything waits; empty only after close."""
+        while not self.closed:
+            modality = self._best()
+            if modality is not None:
+                self._last = modality
+                return self._take(modality)
+            self._arrived.clear()
+            await self._arrived.wait()
+        return []
+
+    def _best(self) -> Modality | None:
+        """The modality of the best lane; where both have rows in it, they take turns."""
+        candidates = [
+            (lane, modality == self._last, modality)
+            for modality, lanes in self._waiting.items()
+            for lane in range(LANES)
+            if lanes[lane]
+        ]
+        return min(candidates)[2] if candidates else None
+
+    def _take(self, modality: Modality) -> list[Prepared]:
+        batch: list[Prepared] = []
+        for waiting in self._waiting[modality]:
+            while waiting and len(batch) < self._sizes[modality]:
+                batch.append(waiting.popleft())
+        return batch

@@ -1,0 +1,30 @@
+"""What can go wrong, sorted by who is to blame. The message says what to do next."""
+
+from __future__ import annotations
+
+
+class SidecarError(Exception):
+    """Base of every error that is raised on purpose; the message is one line for a person."""
+
+
+class RowFault(SidecarError):
+    """The row's own content is at fault; it is charged to that row and to no other.
+
+    `code` is one of the fixed set that `sidecar.failure.error` holds. `permanent` says that the
+    same content can only fail again, so that the row goes to `sidecar.failure` at once instead of
+    backing off first.
+    """
+
+    def __init__(self, code: str, message: str, *, permanent: bool = True) -> None:
+        super().__init__(message)
+        self.code = code
+        self.permanent = permanent
+
+
+class ServiceFault(SidecarError):
+    """The service is at fault (database gone, CUDA out of memory, model missing); charged to no
+    row."""
+
+
+class SettingsError(SidecarError):
+    """The environment or the call holds mistakes; the message lists all of them."""

@@ -1,0 +1,108 @@
+"""pending -> Claim, and back: takes leases, renews them, and ends those that led to no vector.
+
+Never holds a transaction open between two calls, and never waits for a row that the application
+holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import asyncpg
+
+from sidecar.records import Claim, Modality, Verdict
+from sidecar.statements import statement
+
+# Batches in flight of each modality: one prepared, one ready, one in the model, one being written.
+DEPTH = 4
+
+
+class Queue:
+    """The leases of one sidecar. `held` are all claims that are somewhere in the pipeline."""
+
+    def __init__(self, pool: asyncpg.Pool, model: str, lease: float, max_attempts: int) -> None:
+        self._pool = pool
+        self._model = model
+        self._lease = lease
+        self._max_attempts = max_attempts
+        self.held: dict[tuple[int, str, int], Claim] = {}
+        self.held_by: Counter[Modality] = Counter()
+        self._unsettled: list[Verdict] = []
+
+    async def claim(self, batch: dict[Modality, int]) -> list[Claim]:
+        """At most a batch of due rows of each modality in lane order, now leased to this sidecar.
+
+        Takes none of a modality of which DEPTH batches are held, and not less than half a batch
+        at a time while it is busy.
+        """
+        free = {modality: DEPTH * n - self.held_by[modality] for modality, n in batch.items()}
+        room = {m: min(n, batch[m]) for m, n in free.items() if 2 * n >= batch[m]}
+        if not room:
+            return []
+        rows = await self._pool.fetch(
+            statement("claim"),
+            self._model,
+            list(room),
+            list(room.values()),
+            self._lease,
+            self._max_attempts,
+        )
+        claims = [Claim(*row) for row in rows]
+        claims.sort(key=lambda claim: (claim.lane, claim.attachment))
+        self.held.update((_identity(claim), claim) for claim in claims)
+        self.held_by.update(claim.modality for claim in claims)
+        return claims
+
+    async def renew(self) -> None:
+        """Lengthens the leases of all held claims."""
+        claims = list(self.held.values())
+        if claims:
+            await self._pool.execute(
+                statement("renew"),
+                [claim.attachment for claim in claims],
+                [claim.key for claim in claims],
+                [claim.token for claim in claims],
+                self._lease,
+            )
+
+    def finish(self, claims: list[Claim]) -> None:
+        """Forgets claims whose vectors are written."""
+        for claim in claims:
+            if self.held.pop(_identity(claim), None):
+                self.held_by[claim.modality] -= 1
+
+    async def settle(self, verdicts: list[Verdict]) -> None:
+        """Ends leases without a vector; what the application holds right now is kept for
+        settle_rest."""
+        if not verdicts:
+            return
+        rows = await self._pool.fetch(
+            statement("settle"),
+            [verdict.claim.attachment for verdict in verdicts],
+            [verdict.claim.key for verdict in verdicts],
+            [verdict.claim.token for verdict in verdicts],
+            [verdict.claim.generation for verdict in verdicts],
+            [verdict.outcome for verdict in verdicts],
+            [verdict.delay for verdict in verdicts],
+            [verdict.error for verdict in verdicts],
+            [verdict.message for verdict in verdicts],
+        )
+        self.finish([verdict.claim for verdict in verdicts])
+        self._unsettled.extend(verdicts[row["position"] - 1] for row in rows)
+
+    async def settle_rest(self) -> None:
+        """Tries again what settle had to pass over."""
+        rest, self._unsettled = self._unsettled, []
+        try:
+            await self.settle(rest)
+        except BaseException:
+            self._unsettled.extend(rest)
+            raise
+
+    async def release_all(self) -> None:
+        """Gives every lease back, uncharged: the last act of a sidecar."""
+        await self.settle([Verdict(claim, "release") for claim in self.held.values()])
+
+
+def _identity(claim: Claim) -> tuple[int, str, int]:
+    return claim.attachment, claim.key, claim.token

@@ -1,0 +1,97 @@
+"""What travels through the stages: Claim -> Source -> Prepared -> Embedded, and Question ->
+Prepared -> Answer.
+
+Every record carries the one before it, so that any stage can give a row back with its lease.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+Modality = Literal["image", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A pending row under lease. `key` is the source row's primary key as jsonb text, such as
+    '[42]'."""
+
+    attachment: int
+    key: str
+    generation: int
+    attempts: int
+    lane: int
+    token: int
+    modality: Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One text or image of a synchronous request; `position` counts from 0 inside the request."""
+
+    request: int
+    position: int
+
+
+Origin = Claim | Question
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The content that is to be embedded: an image's bytes or a text. None stands for SQL NULL."""
+
+    origin: Origin
+    modality: Modality
+    content: bytes | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A model input: an image's pixels (3, size, size), or a text's token ids (context,) int64."""
+
+    origin: Origin
+    modality: Modality
+    tensor: torch.Tensor
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A unit-length float32 vector of shape (width,), or None where the content is NULL."""
+
+    origin: Origin
+    vector: np.ndarray[Any, np.dtype[np.float32]] | None
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """An attached column, with the statements that the database wrote for its table."""
+
+    id: int
+    target: str
+    source_column: str
+    modality: Modality
+    backfill: Literal["missing", "all", "done"]
+    paused: bool
+    wants_index: bool
+    sizes: str
+    load: str
+    write: str
+    feed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a lease ends without a vector; `delay` is in seconds, `error` and `message` are for
+    give_up."""
+
+    claim: Claim
+    outcome: Literal["release", "postpone", "give_up", "drop"]
+    delay: float = 0.0
+    error: str | None = None
+    message: str | None = None

@@ -1,0 +1,143 @@
+"""Environment -> Settings: the only reader of os.environ. All mistakes are reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sidecar.errors import SettingsError
+
+DEFAULT_MODEL = "hf-hub:timm/eva02_large_patch14_clip_336.merged2b_s6b_b61k"
+BUNDLED_MODEL = "bundled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set from outside; ENVIRONMENT names each field's variable."""
+
+    database_url: str | None = None
+    """libpq URL; None: the embedded PostgreSQL is started and used."""
+    model_id: str = DEFAULT_MODEL
+    """`hf-hub:ORG/NAME`, `local-dir:/path`, or `bundled` for the small model in the package."""
+    vision_size: int | None = None
+    """Pixels, square; None: the model's own. Another size resamples the position embeddings."""
+    precision: str | None = None
+    """fp16, bf16, fp32; None: fp16 on CUDA, else fp32. Lower is faster; vectors move by 1.5e-4."""
+    matmul_precision: str = "high"
+    """Of fp32 products, in torch's words: highest, high or medium; `high` lets them use TF32."""
+    cuda_device: str | None = None
+    """`0`, `cuda:1` or `cpu`; None: the first CUDA device, or the CPU without one."""
+    hf_token: str | None = None
+    """Token for gated or rate-limited downloads from the hub; None: anonymous."""
+    batch_size: int = 64
+    """Most images in one batch; more fills a large GPU better and takes more of its memory."""
+    text_batch_size: int = 512
+    """Most texts in one model batch."""
+    lease_seconds: float = 60.0
+    """Length of a lease, s. A crashed sidecar's rows are claimable again after this long."""
+    max_attempts: int = 5
+    """Tries before a row becomes a failure; crashes while it was leased count too."""
+    max_image_bytes: int = 64 * 1024 * 1024
+    """Largest encoded image, bytes; larger ones fail with image_too_large without being read."""
+    max_image_pixels: int = 178_956_970
+    """Largest image, pixels; larger ones fail with image_too_large. Pillow's own limit, doubled."""
+    log_format: str | None = None
+    """`human` or `json`; None: human on a terminal, JSON elsewhere."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        value = text.strip().lower()
+        if value not in allowed:
+            near = difflib.get_close_matches(value, allowed, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"must be one of {', '.join(allowed)}{hint}")
+        return value
+
+    return parse
+
+
+def _number(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ValueError(f"must be a number, at least {least:g}") from None
+        if not math.isfinite(value) or value < least:
+            raise ValueError(f"must be at least {least:g}")
+        return value
+
+    return parse
+
+
+def _device(text: str) -> str:
+    value = text.strip().lower()
+    name = f"cuda:{value}" if value.isdecimal() else value
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", name):
+        raise ValueError("must be a device number such as 0, or cuda:0, or cpu")
+    return name
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError(
+            "must start with postgresql://, as in postgresql://user:password@host:5432/database"
+        )
+    return text
+
+
+ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "DATABASE_URL": ("database_url", _url),
+    "VISION_MODEL_ID": ("model_id", str.strip),
+    "VISION_SIZE": ("vision_size", _number(int, 16)),
+    "MODEL_PRECISION": ("precision", _choice("fp16", "bf16", "fp32")),
+    "MATMUL_PRECISION": ("matmul_precision", _choice("highest", "high", "medium")),
+    "CUDA_DEVICE": ("cuda_device", _device),
+    "HF_TOKEN": ("hf_token", str.strip),
+    "SIDECAR_BATCH_SIZE": ("batch_size", _number(int, 1)),
+    "SIDECAR_TEXT_BATCH_SIZE": ("text_batch_size", _number(int, 1)),
+    "SIDECAR_LEASE_SECONDS": ("lease_seconds", _number(float, 1)),
+    "SIDECAR_MAX_ATTEMPTS": ("max_attempts", _number(int, 1)),
+    "SIDECAR_MAX_IMAGE_BYTES": ("max_image_bytes", _number(int, 1)),
+    "SIDECAR_MAX_IMAGE_PIXELS": ("max_image_pixels", _number(int, 1)),
+    "SIDECAR_LOG_FORMAT": ("log_format", _choice("human", "json")),
+    "SIDECAR_LOG_LEVEL": ("log_level", _choice("debug", "info", "warning", "error")),
+}
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment (os.environ by default); an empty value counts as not set.
+
+    Raises SettingsError that names every mistake, unknown SIDECAR_ names included.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for name, (field, parse) in ENVIRONMENT.items():
+        text = environment.get(name, "")
+        if not text.strip():
+            continue
+        try:
+            values[field] = parse(text)
+        except ValueError as mistake:
+            shown = "" if name in ("HF_TOKEN", "DATABASE_URL") else f"={text}"
+            mistakes.append(f"{name}{shown}: {mistake}")
+    for name in environment:
+        if name.startswith("SIDECAR_") and name not in ENVIRONMENT:
+            near = difflib.get_close_matches(name, ENVIRONMENT, n=1)
+            mistakes.append(
+                f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "")
+            )
+    if mistakes:
+        raise SettingsError("; ".join(mistakes))
+    return Settings(**values)
+
+
+assert {field for field, _ in ENVIRONMENT.values()} == {field.name for field in fields(Settings)}

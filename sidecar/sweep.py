@@ -1,0 +1,100 @@
+"""What no event triggers: the heartbeat, the backfill feed, HNSW indexes, rows spent by crashes,
+old figures.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+
+import asyncpg
+
+from sidecar import __version__
+from sidecar.records import Attachment
+from sidecar.statements import statement
+
+log = logging.getLogger("sidecar.sweep")
+
+FEED_SLICE = 10_000
+FEED_LOW_WATER = 5_000
+# Answers that are kept for who asks again: 3 kB each, so 300 MB at most.
+CACHE_ENTRIES = 100_000
+
+
+class Heart:
+    """This sidecar's row in sidecar.worker."""
+
+    def __init__(self, pool: asyncpg.Pool, model: str, device: str) -> None:
+        self.id = uuid.uuid4()
+        self._pool = pool
+        self._model = model
+        self._device = device
+
+    async def beat(self, backend_pid: int | None, items_per_second: float) -> None:
+        """Says that this sidecar lives; older than 10 s it counts as dead."""
+        await self._pool.execute(
+            statement("heartbeat"),
+            self.id,
+            socket.gethostname(),
+            os.getpid(),
+            backend_pid,
+            self._device,
+            self._model,
+            __version__,
+            items_per_second,
+        )
+
+    async def stop(self) -> None:
+        """Takes the row back, so that questions fail at once instead of waiting."""
+        await self._pool.execute("delete from sidecar.worker where id = $1", self.id)
+
+
+async def feed(pool: asyncpg.Pool, attachment: Attachment) -> int:
+    """Queues the next slice of an attachment's backfill by key; returns how many rows it queued.
+
+    The slice and the place where to go on are one transaction, so a crash neither skips nor repeats
+    any.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        place = await connection.fetchrow(statement("backfill_room"), attachment.id, FEED_LOW_WATER)
+        if place is None:
+            return 0
+        if place["backfill"] != attachment.backfill:
+            return 0
+        slice_ = await connection.fetchrow(attachment.feed, place["after"], FEED_SLICE)
+        last = slice_["last_key"] if slice_["seen"] == FEED_SLICE else None
+        await connection.execute(statement("backfill_note"), attachment.id, last)
+    if last is None:
+        log.info("backfill_queued", extra={"table": attachment.target})
+    return int(slice_["queued"])
+
+
+async def build_index(connection: asyncpg.Connection, attachment: Attachment) -> None:
+    """Builds the HNSW index that an attachment still wants, CONCURRENTLY; an interrupted one is
+    made anew.
+
+    Needs the rights of the table's owner; without them it says once which statement the owner runs.
+    """
+    if not await connection.fetchval(
+        "select pg_try_advisory_lock(hashtext('sidecar index'), $1)", attachment.id
+    ):
+        return
+    try:
+        for name in await connection.fetch(statement("invalid_indexes"), attachment.id):
+            await connection.execute(f"drop index concurrently {name[0]}")
+        for step in await connection.fetch("select * from sidecar.index_steps($1)", attachment.id):
+            log.info("index_build", extra={"table": attachment.target, "sql": step[0]})
+            await connection.execute(step[0])
+    finally:
+        await connection.execute(
+            "select pg_advisory_unlock(hashtext('sidecar index'), $1)", attachment.id
+        )
+
+
+async def tidy(pool: asyncpg.Pool, max_attempts: int) -> None:
+    """Ends rows whose attempts were spent by crashes, and forgets dead workers and old requests."""
+    await pool.execute(statement("give_up_crashed"), max_attempts)
+    await pool.execute(statement("trim_cache"), CACHE_ENTRIES)
+    await pool.execute(statement("tidy"))

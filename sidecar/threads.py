@@ -1,0 +1,95 @@
+"""The threads behind the event loop: a pool that prepares, and one that owns the model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from sidecar.encoder import Vectors
+from sidecar.errors import RowFault
+from sidecar.faults import halved
+from sidecar.records import Embedded, Modality, Origin, Prepared, Source
+
+# Pictures are prepared one by one; texts together, for one takes only some 20 microseconds.
+CHUNK: dict[Modality, int] = {"image": 1, "text": 128}
+
+Faults = list[tuple[Origin, RowFault]]
+
+
+class Threads:
+    """Runs prepare and the model without holding the event loop up."""
+
+    def __init__(
+        self,
+        prepare: Callable[[Source], Prepared],
+        encode: Callable[[Modality, Sequence[torch.Tensor]], Vectors],
+    ) -> None:
+        self._prepare_one = prepare
+        self._encode_all = encode
+        self.seconds = 0.0
+        """How long the model took for its last batch."""
+        self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prepare")
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    async def prepare(self, sources: list[Source]) -> AsyncIterator[tuple[list[Prepared], Faults]]:
+        """Model inputs as they become ready, and the faults of rows that cannot become any."""
+        loop = asyncio.get_running_loop()
+        jobs = []
+        for modality, size in CHUNK.items():
+            same = [source for source in sources if source.modality == modality]
+            jobs += [
+                loop.run_in_executor(self._decoders, self._prepare_some, same[start : start + size])
+                for start in range(0, len(same), size)
+            ]
+        for job in asyncio.as_completed(jobs):
+            yield await job
+
+    def _prepare_some(self, sources: list[Source]) -> tuple[list[Prepared], Faults]:
+        prepared: list[Prepared] = []
+        faults: Faults = []
+        for source in sources:
+            try:
+                prepared.append(self._prepare_one(source))
+            except RowFault as fault:
+                faults.append((source.origin, fault))
+            except Exception as error:
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                faults.append((source.origin, RowFault("prepare_failed", reason)))
+        return prepared, faults
+
+    async def encode(self, batch: list[Prepared]) -> tuple[list[Embedded], Faults]:
+        """Vectors for a batch of one modality, and faults of inputs that the model refuses.
+
+        Raises ServiceFault for what the device cannot do.
+        """
+        embedded: list[Embedded] = []
+        faults: Faults = []
+        began = time.perf_counter()
+        for part, outcome in await halved(self._encode, batch, "model_failed", ()):
+            if isinstance(outcome, RowFault):
+                faults.append((part[0].origin, outcome))
+            else:
+                embedded += [
+                    Embedded(prepared.origin, vector, prepared.truncated)
+                    for prepared, vector in zip(part, outcome, strict=True)
+                ]
+        self.seconds = time.perf_counter() - began
+        return embedded, faults
+
+    async def _encode(self, batch: list[Prepared]) -> Vectors:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._device,
+            self._encode_all,
+            batch[0].modality,
+            [prepared.tensor for prepared in batch],
+        )
+
+    def stop(self) -> None:
+        """Lets what runs end by itself; starts nothing more."""
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._device.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,41 @@
+-- Rows of an attached table, and those with a vector, with the caller's rights: counted up to about a million rows,
+-- beyond that estimated from the statistics of the last ANALYZE.
+create or replace function sidecar.count_rows(
+  target regclass,
+  embedding_attnum smallint,
+  out rows bigint,
+  out embedded bigint,
+  out estimated boolean
+)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  embedding name := sidecar.column_name(target, embedding_attnum);
+  estimate double precision;
+  missing double precision;
+begin
+  select sum(greatest(c.reltuples, 0))
+  into estimate
+  from (select target as relid union select p.relid from pg_partition_tree(target) p where p.isleaf) as t
+  join pg_class c on c.oid = t.relid and c.relkind = 'r';
+  if estimate > 1000000 then
+    select s.null_frac
+    into missing
+    from pg_stats s
+    join pg_class c on c.relname = s.tablename
+    join pg_namespace n on n.oid = c.relnamespace and n.nspname = s.schemaname
+    where c.oid = target and s.attname = embedding
+    order by s.inherited desc
+    limit 1;
+  end if;
+  estimated := missing is not null;
+  if estimated then
+    rows := estimate;
+    embedded := estimate * (1 - missing);
+  elsif embedding is not null then
+    execute format('select count(*), count(%I) from %s', embedding, target) into rows, embedded;
+  end if;
+end
+$$;

@@ -1,0 +1,22 @@
+-- Takes an attachment back: triggers, queue entries and failures go; the column, its vectors and its index stay unless
+-- drop_column. DROP TRIGGER takes ACCESS EXCLUSIVE on the table until the transaction ends.
+create or replace function sidecar.detach(target regclass, source_column name, drop_column boolean default false)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  x sidecar.attachment := sidecar.find_attachment(target, source_column);
+  embedding name := sidecar.column_name(x.target, x.embedding_attnum);
+begin
+  perform sidecar.drop_triggers(x.id);
+  if drop_column and embedding is not null then
+    execute format('alter table %s drop column %I', x.target, embedding);
+  end if;
+  delete from sidecar.pending p where p.attachment = x.id;
+  delete from sidecar.failure f where f.attachment = x.id;
+  delete from sidecar.progress r where r.attachment = x.id;
+  delete from sidecar.attachment a where a.id = x.id;
+  perform sidecar.drop_trigger_functions(x.id);
+end
+$$;

@@ -1,0 +1,16 @@
+-- Before the schema goes: every table is left with its columns and vectors, and without our triggers.
+create or replace function sidecar.detach_all()
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  x record;
+begin
+  for x in select id from sidecar.attachment loop
+    perform sidecar.drop_triggers(x.id);
+    delete from sidecar.attachment where id = x.id;
+    perform sidecar.drop_trigger_functions(x.id);
+  end loop;
+end
+$$;

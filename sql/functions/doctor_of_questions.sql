@@ -1,0 +1,44 @@
+-- What keeps questions from being answered.
+create or replace function sidecar.doctor_of_questions()
+returns table (severity text, finding text, mend text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'error', 'no sidecar is running: nothing is embedded, and no question is answered', 'sidecar run'
+  where not exists (select from sidecar.workers)
+  union all
+  select
+    'error',
+    format('sidecars are running, but none for %s, which answers questions', m.name),
+    format('VISION_MODEL_ID=%s sidecar run', m.name)
+  from sidecar.model m
+  where m.serving
+    and exists (select from sidecar.workers)
+    and not exists (select from sidecar.workers w where w.model = m.name)
+  union all
+  select
+    'warning',
+    'the extension dblink is missing: CALL sidecar.embed works, sidecar.embed_text does not',
+    'CREATE EXTENSION dblink; then: sidecar migrate'
+  where not exists (select from pg_extension where extname = 'dblink')
+  union all
+  select
+    'warning',
+    'sidecar.embed_text has no way to its own database: the foreign server sidecar_loopback or its user mapping is missing',
+    'sidecar migrate'
+  where exists (select from pg_extension where extname = 'dblink')
+    and not exists (
+      select
+      from pg_user_mappings u
+      join pg_proc p on p.oid = to_regprocedure('sidecar.embed_text(text)')
+      where u.srvname = 'sidecar_loopback' and u.umuser in (p.proowner, 0)
+    )
+  union all
+  select
+    'warning',
+    'a sidecar has not answered for ' || justify_interval(date_trunc('second', clock_timestamp() - w.last_heartbeat))
+      || ': ' || w.host || ', process ' || w.pid,
+    'sidecar run'
+  from sidecar.stopped_workers w
+$$;

@@ -1,0 +1,27 @@
+-- The vector of a text, with no extension but pgvector: CALL sidecar.embed('a red bicycle', NULL); Not in a transaction
+-- block, for it commits. Raises object_not_in_prerequisite_state when no sidecar is running, query_canceled after
+-- timeout (default: sidecar.request_timeout, else 5 s).
+create or replace procedure sidecar.embed(
+  question text,
+  inout embedding vector,
+  timeout interval default null
+)
+language plpgsql
+as $$
+declare
+  reply sidecar.request.reply%type;
+  code text;
+  message text;
+  hint text;
+begin
+  embedding := null;
+  if question is null then
+    return;
+  end if;
+  call sidecar.converse(array[question], null, timeout, reply, code, message, hint);
+  if code is not null then
+    raise exception using errcode = code, message = message, hint = hint;
+  end if;
+  embedding := reply[1];
+end
+$$;

@@ -1,0 +1,44 @@
+-- What a sidecar with nothing but the role sidecar_worker needs on an attached table: it reads the key and the
+-- source, and writes the vector.
+create or replace function sidecar.grant_to_worker(attachment integer)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  x sidecar.attachment;
+  schema name;
+begin
+  select * into strict x from sidecar.attachment a where a.id = grant_to_worker.attachment;
+  if to_regrole('sidecar_worker') is null then
+    return;
+  end if;
+  select n.nspname into schema
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  where c.oid = x.target;
+  execute format(
+    'grant select (%s), update (%I) on %s to sidecar_worker',
+    (
+      select string_agg(quote_ident(name), ', ')
+      from (
+        select x.source_column as name
+        union
+        select x.embedding_column
+        union
+        select k.name from sidecar.key_columns(x.id) k
+      ) as needed
+    ),
+    x.embedding_column,
+    x.target
+  );
+  if not has_schema_privilege('sidecar_worker', schema, 'usage') then
+    begin
+      execute format('grant usage on schema %I to sidecar_worker', schema);
+    exception
+      when insufficient_privilege then
+        raise notice 'let the owner of the schema run: GRANT USAGE ON SCHEMA % TO sidecar_worker', quote_ident(schema);
+    end;
+  end if;
+end
+$$;

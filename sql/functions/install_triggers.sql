@@ -1,0 +1,84 @@
+-- Puts the triggers of one attachment on its table; runs with the rights of the table's owner.
+-- CREATE TRIGGER takes SHARE ROW EXCLUSIVE on the table for the transaction: readers go on, writers wait.
+create or replace function sidecar.install_triggers(attachment integer)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  x sidecar.attachment;
+  partitioned boolean;
+  own_before_triggers boolean;
+  tracked text;
+  changed text;
+  columns text;
+begin
+  select * into strict x from sidecar.attachment a where a.id = install_triggers.attachment;
+  select relkind = 'p' into partitioned from pg_class where oid = x.target;
+  -- 1 row, 2 before, 16 update; a table's own trigger may change the column when the UPDATE does not name it.
+  select exists (
+    select
+    from pg_trigger
+    where tgrelid = x.target
+      and not tgisinternal
+      and tgtype & 19 = 19
+      and tgname not like 'sidecar\_%'
+  )
+  into own_before_triggers;
+  select
+    string_agg(format('%I', name), ', ' order by place),
+    string_agg(format('old.%1$I is distinct from new.%1$I', name), ' or ' order by place)
+  into tracked, changed
+  from (
+    select x.source_column as name, 0 as place
+    union
+    select k.name, k.place from sidecar.key_columns(x.id) k where k.name <> x.source_column
+  ) as columns_of_interest;
+  columns := case when own_before_triggers then '' else ' of ' || tracked end;
+
+  if partitioned then
+    -- Row-level: PostgreSQL clones it to partitions, and a partition can be written to directly.
+    execute format(
+      'create or replace trigger sidecar_%1$s_insert after insert on %2$s
+      for each row execute function sidecar.queue_%1$s_row()',
+      x.id, x.target
+    );
+    execute format(
+      'create or replace trigger sidecar_%1$s_ring after insert or update%3$s on %2$s
+      for each statement execute function sidecar.ring()',
+      x.id, x.target, columns
+    );
+  else
+    execute format(
+      'create or replace trigger sidecar_%1$s_insert after insert on %2$s
+      referencing new table as new_rows
+      for each statement execute function sidecar.queue_%1$s_statement()',
+      x.id, x.target
+    );
+    execute format(
+      'create or replace trigger sidecar_%1$s_ring after update%3$s on %2$s
+      for each statement execute function sidecar.ring()',
+      x.id, x.target, columns
+    );
+  end if;
+  execute format(
+    'create or replace trigger sidecar_%1$s_update after update%3$s on %2$s
+    for each row when (%4$s)
+    execute function sidecar.queue_%1$s_row()',
+    x.id, x.target, columns, changed
+  );
+  execute format(
+    'create or replace trigger sidecar_%1$s_truncate after truncate on %2$s
+    for each statement execute function sidecar.clear(%1$s)',
+    x.id, x.target
+  );
+  if x.on_change = 'clear' then
+    execute format(
+      'create or replace trigger sidecar_%1$s_clear before update%3$s on %2$s
+      for each row when (old.%4$I is distinct from new.%4$I)
+      execute function sidecar.clear_%1$s_row()',
+      x.id, x.target, columns, x.source_column
+    );
+  end if;
+end
+$$;

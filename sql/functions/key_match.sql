@@ -1,0 +1,14 @@
+-- SQL text that finds the row of a key: t.id = (key ->> 0)::bigint and t.day = (key ->> 1)::date.
+create or replace function sidecar.key_match(attachment integer, alias text, key text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(
+    format('%s.%I = (%s ->> %s)::%s', alias, name, key_match.key, place - 1, type),
+    ' and '
+    order by place
+  )
+  from sidecar.key_columns(key_match.attachment)
+$$;

@@ -1,0 +1,24 @@
+-- Failures back to the queue, all or those with one error code; returns how many.
+create or replace function sidecar.retry(target regclass, source_column name, error text default null)
+returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  x sidecar.attachment := sidecar.find_attachment(target, source_column);
+  queued bigint;
+begin
+  with given_up as (
+    delete from sidecar.failure f
+    where f.attachment = x.id and f.error = coalesce(retry.error, f.error)
+    returning f.key
+  )
+  insert into sidecar.pending (attachment, key, lane)
+  select x.id, key, 2 from given_up
+  on conflict (attachment, key) do update
+  set attempts = 0, due_at = clock_timestamp();
+  get diagnostics queued = row_count;
+  perform pg_notify('sidecar', '');
+  return queued;
+end
+$$;

@@ -1,0 +1,21 @@
+-- $1 most attempts: rows whose attempts were all spent by sidecars that died with them
+with crashed as (
+  delete from sidecar.pending p
+  where p.attempts >= $1
+    and p.lease_until < clock_timestamp()
+  returning p.attachment, p.key, p.attempts
+)
+insert into sidecar.failure (attachment, key, error, message, attempts)
+select
+  attachment,
+  key,
+  'crashed',
+  'The sidecar stopped while it worked on this row, ' || attempts || ' times; if the sidecars were killed for'
+    || ' another reason, sidecar.retry() tries it again.',
+  attempts
+from crashed
+on conflict (attachment, key) do update
+set error = excluded.error,
+  message = excluded.message,
+  attempts = excluded.attempts,
+  failed_at = now()

@@ -1,0 +1,120 @@
+"""Environment -> Settings: defaults, every mistake at once, and no secret in a message."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from sidecar.errors import SettingsError
+from sidecar.settings import DEFAULT_MODEL, ENVIRONMENT, Settings, read_settings
+
+
+def mistakes(**environment: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(environment)
+    return str(caught.value)
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert read_settings({}) == Settings()
+    assert Settings().model_id == DEFAULT_MODEL
+    assert Settings().precision is None
+
+
+def test_every_field_has_one_environment_variable() -> None:
+    assert sorted(field for field, _ in ENVIRONMENT.values()) == sorted(
+        field.name for field in fields(Settings)
+    )
+
+
+def test_every_variable_reaches_its_field() -> None:
+    given = {
+        "DATABASE_URL": "postgresql://me@db/shop",
+        "VISION_MODEL_ID": " bundled ",
+        "VISION_SIZE": "448",
+        "MODEL_PRECISION": "BF16",
+        "MATMUL_PRECISION": "highest",
+        "CUDA_DEVICE": "1",
+        "HF_TOKEN": "hf_abc ",
+        "SIDECAR_BATCH_SIZE": "8",
+        "SIDECAR_TEXT_BATCH_SIZE": "16",
+        "SIDECAR_LEASE_SECONDS": "1.5",
+        "SIDECAR_MAX_ATTEMPTS": "3",
+        "SIDECAR_MAX_IMAGE_BYTES": "1000",
+        "SIDECAR_MAX_IMAGE_PIXELS": "2000",
+        "SIDECAR_LOG_FORMAT": "json",
+        "SIDECAR_LOG_LEVEL": "Debug",
+    }
+    assert set(given) == set(ENVIRONMENT)
+    assert read_settings(given) == Settings(
+        database_url="postgresql://me@db/shop",
+        model_id="bundled",
+        vision_size=448,
+        precision="bf16",
+        matmul_precision="highest",
+        cuda_device="cuda:1",
+        hf_token="hf_abc",
+        batch_size=8,
+        text_batch_size=16,
+        lease_seconds=1.5,
+        max_attempts=3,
+        max_image_bytes=1000,
+        max_image_pixels=2000,
+        log_format="json",
+        log_level="debug",
+    )
+
+
+@pytest.mark.parametrize("value", ["", "  ", "\t"])
+def test_an_empty_value_counts_as_not_set(value: str) -> None:
+    assert read_settings(dict.fromkeys(ENVIRONMENT, value)) == Settings()
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    message = mistakes(VISION_SIZE="big", MODEL_PRECISION="int8", SIDECAR_BATCH_SIZE="0")
+    assert "VISION_SIZE=big: must be a number, at least 16" in message
+    assert "MODEL_PRECISION=int8: must be one of fp16, bf16, fp32" in message
+    assert "SIDECAR_BATCH_SIZE=0: must be at least 1" in message
+    assert "\n" not in message
+
+
+def test_a_near_miss_is_suggested() -> None:
+    assert "did you mean fp16?" in mistakes(MODEL_PRECISION="fp61")
+    assert "SIDECAR_BATCHSIZE: no such setting; did you mean SIDECAR_BATCH_SIZE?" in mistakes(
+        SIDECAR_BATCHSIZE="8"
+    )
+
+
+def test_other_programs_variables_are_left_alone() -> None:
+    assert (
+        read_settings({"PATH": "/bin", "PGHOST": "db", "CUDA_VISIBLE_DEVICES": "0"}) == Settings()
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "device"), [("0", "cuda:0"), ("cuda:2", "cuda:2"), ("cuda", "cuda"), ("CPU", "cpu")]
+)
+def test_a_device_is_a_number_or_a_name(given: str, device: str) -> None:
+    assert read_settings({"CUDA_DEVICE": given}).cuda_device == device
+
+
+@pytest.mark.parametrize("given", ["gpu", "cuda:", "cuda:x", "mps", "-1"])
+def test_other_devices_are_mistakes(given: str) -> None:
+    assert "must be a device number such as 0, or cuda:0, or cpu" in mistakes(CUDA_DEVICE=given)
+
+
+def test_no_message_shows_a_password() -> None:
+    message = mistakes(DATABASE_URL="mysql://me:secret@db/shop", VISION_SIZE="1")
+    assert "secret" not in message
+    assert "DATABASE_URL: must start with postgresql://" in message
+
+
+@pytest.mark.parametrize("given", ["nan", "inf", "1e999"])
+def test_a_lease_must_be_a_finite_number(given: str) -> None:
+    assert "SIDECAR_LEASE_SECONDS" in mistakes(SIDECAR_LEASE_SECONDS=given)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().model_id = "bundled"  # type: ignore[misc]
