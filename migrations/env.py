@@ -11,22 +11,35 @@ from sidecar.errors import SettingsError
 from sidecar.install import after_base, after_upgrade, before_migrations
 from sidecar.settings import read_settings
 
-directions: set[bool] = set()
+steps: list[Any] = []
 
 
 def note_step(*, step: Any, **_: Any) -> None:
-    directions.add(step.is_upgrade)
+    steps.append(step)
 
 
 def run() -> None:
-    """One transaction: prepare, migrate, install."""
+    """One transaction: prepare, migrate, install. `alembic current` and the like only look, and
+    `stamp` only notes."""
     with context.begin_transaction():
-        before_migrations(execute)
+        if changes():
+            before_migrations(execute)
         context.run_migrations()
-        if False not in directions:
+        if not changes() or any(step.is_stamp for step in steps):
+            return
+        if all(step.is_upgrade for step in steps):
             after_upgrade(execute)
         elif reaches_base():
             after_base(execute)
+
+
+def changes() -> bool:
+    """Whether the command goes to some revision."""
+    try:
+        context.get_revision_argument()
+    except KeyError:
+        return False
+    return True
 
 
 def execute(statement: str) -> None:

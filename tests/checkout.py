@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
 from sidecar.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example:  sidecar demo --data /tmp/sidecar-demo"
 TABLE = "pictures"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOOK = 0.1
 QUESTIONS = (
     """SELECT name FROM pictures
@@ -85,12 +86,13 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C does not cut short what tidies up after an earlier one."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A second signal does not cut short what tidies up after the first."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def play(data: Path | None, leave: bool) -> None:
@@ -98,15 +100,17 @@ def play(data: Path | None, leave: bool) -> None:
     from sidecar import embedded
 
     where = (data or embedded.default_data()).expanduser().resolve()
-    with step("Starting PostgreSQL"):
-        server = embedded.start(where)
+    server: embedded.Server | None = None
     try:
+        with step("Starting PostgreSQL"):
+            server = embedded.start(where)
         with step("Migrating the database: the schema sidecar, pgvector"):
             migrate_quietly(server.url)
         present(server.url, server.psql, where, leave)
     finally:
-        with undisturbed():
-            server.stop()
+        if server is not None:
+            with undisturbed():
+                server.stop()
 
 
 def migrate_quietly(url: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sidecar.commands.folder import Loaded, Target
 
 EXAMPLE = "Example:  sidecar import ~/photos --table shop.photos --column picture"
+NOBODY = "No sidecar is running; `sidecar run` embeds what waits."
 LISTED = 20
 """Most files that are named one by one."""
 LOOK = 0.3
@@ -91,13 +92,16 @@ def report(loaded: Loaded, target: Target) -> None:
 
 def wait_until_embedded(connection: psycopg.Connection[Any], target: Target) -> None:
     """A bar until nothing of the table is pending; returns at once where no sidecar works."""
+    waiting, total = in_queue(connection, target), 0
+    if waiting and not any_sidecar(connection):
+        note(NOBODY)
+        return
     with make_progress() as progress:
-        waiting, total = in_queue(connection, target), 0
         bar = progress.add_task("Embedding", total=None)
         while waiting:
             if not any_sidecar(connection):
                 progress.stop()
-                note("No sidecar is running; `sidecar run` embeds what waits.")
+                note(NOBODY)
                 return
             total = max(total, waiting)
             progress.update(bar, total=total, completed=total - waiting)

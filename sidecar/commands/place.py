@@ -68,7 +68,7 @@ def place(settings: Settings, data: Path | None) -> Iterator[Place]:
     from sidecar import embedded
 
     where = data or embedded.default_data()
-    note(f"{'' if data else 'No database URL: '}using the embedded PostgreSQL in {where}")
+    note(f"{'' if data else 'No database URL. '}Using the embedded PostgreSQL in {where}")
     with embedded.start(where) as server:
         yield Place(server.url, server.psql)
 

@@ -1,4 +1,5 @@
--- The number of the vector column, which is added where it is absent: without a default, so nothing is rewritten.
+-- The number of the vector column, which is added where it is absent: without a default, so nothing is rewritten. Locks
+-- the table first, and for good where the column is absent: a lock that is raised later can deadlock.
 create or replace function sidecar.add_embedding_column(target regclass, name name, width integer)
 returns smallint
 language plpgsql
@@ -7,6 +8,7 @@ as $$
 declare
   number smallint;
   type text;
+  generated boolean;
   wanted text;
 begin
   select format('%I.vector(%s)', n.nspname, width)
@@ -14,8 +16,17 @@ begin
   from pg_extension e
   join pg_namespace n on n.oid = e.extnamespace
   where e.extname = 'vector';
-  select a.attnum, format_type(a.atttypid, a.atttypmod)
-  into number, type
+  execute format(
+    'lock table %s in %s mode',
+    target,
+    case
+      when exists (select from pg_attribute a where a.attrelid = target and a.attname = name and not a.attisdropped)
+      then 'share row exclusive'
+      else 'access exclusive'
+    end
+  );
+  select a.attnum, format_type(a.atttypid, a.atttypmod), a.attgenerated <> ''
+  into number, type, generated
   from pg_attribute a
   where a.attrelid = target and a.attname = name and not a.attisdropped;
   if not found then
@@ -26,6 +37,10 @@ begin
       quote_ident(name), target, type, width
       using errcode = 'datatype_mismatch',
         hint = 'Name another column with embedding => ''...'', or drop this one and let sidecar.attach add it.';
+  elsif generated then
+    raise exception 'column % of % is generated: nobody can write vectors to it', quote_ident(name), target
+      using errcode = 'generated_always',
+        hint = 'Name another column with embedding => ''...''; sidecar.attach adds it.';
   end if;
   return number;
 end

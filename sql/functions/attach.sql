@@ -1,7 +1,7 @@
 -- Attaches one source column. Runs with the caller's rights: the caller owns the table and may write
--- sidecar.attachment (role sidecar_admin). Locks on the table until the transaction ends: ACCESS EXCLUSIVE for
--- an instant where the vector column is added, else SHARE ROW EXCLUSIVE. Rows that are there already are queued by
--- the sidecar in slices, never here.
+-- sidecar.attachment (role sidecar_admin). Locks the table until the transaction ends: ACCESS EXCLUSIVE where the vector
+-- column is added, else SHARE ROW EXCLUSIVE; nothing is rewritten, so that is short. The same call again locks nothing.
+-- Rows that are there already are queued by the sidecar in slices, never here.
 create or replace function sidecar.attach(
   target regclass,
   source_column name,
@@ -20,14 +20,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   x sidecar.attachment;
-  known sidecar.attachment;
   plan record;
+  filled boolean;
+  stem text := source_column;
+  new_index text;
 begin
-  perform sidecar.check_choice('modality', modality, array['image', 'text']);
+  perform sidecar.check_choice('modality', modality, array['image', 'text'], nullable => true);
   perform sidecar.check_choice('source', source, array['inline', 'url', 'file', 'large_object']);
   perform sidecar.check_choice('storage', storage, array['column', 'table']);
   perform sidecar.check_choice('index', index, array['hnsw', 'none']);
   perform sidecar.check_choice('on_change', on_change, array['keep', 'clear']);
+  perform sidecar.check_choice('backfill', backfill::text, array['true', 'false']);
   if attach.source <> 'inline' or attach.storage <> 'column' then
     raise exception 'source => %, storage => % is not supported by this version', quote_literal(source), quote_literal(storage)
       using errcode = 'feature_not_supported',
@@ -44,29 +47,33 @@ begin
   x.storage := storage;
   x.index := index;
   x.on_change := on_change;
-  x.backfill := case when attach.backfill and sidecar.has_rows(target) then 'missing' else 'done' end;
-  x.embedding_column := coalesce(embedding, source_column || '_embedding');
+  -- A name of 63 bytes has no room for more: it is cut, lest the sum be cut to the source column itself.
+  while octet_length(stem || '_embedding') > 63 loop
+    stem := left(stem, -1);
+  end loop;
+  x.embedding_column := coalesce(embedding, stem || '_embedding');
   x.model := coalesce(attach.model, (select name from sidecar.model where serving));
 
-  select * into known
-  from sidecar.attachment a
-  where a.target = attach.target and a.source_attnum = x.source_attnum;
-  if found then
-    if (known.modality, known.source, known.storage, known.index, known.on_change)
-        is distinct from (x.modality, x.source, x.storage, x.index, x.on_change)
-      or embedding is not null and embedding <> sidecar.column_name(target, known.embedding_attnum)
-      or attach.model is not null and attach.model <> known.model
-    then
-      raise exception '% of % is attached already, with other options', quote_ident(source_column), target
-        using errcode = 'object_not_in_prerequisite_state',
-          hint = format(
-            'SELECT sidecar.detach(%L, %L) keeps its vectors; then attach it again.', target, source_column
-          );
-    end if;
-    return known.id;
+  x.id := sidecar.check_attached(x, embedding, attach.model);
+  if x.id is not null then
+    return x.id;
   end if;
-
   x.embedding_attnum := sidecar.add_embedding_column(target, x.embedding_column, sidecar.model_width(x.model));
+  -- From here on nobody else writes to the table, or attaches it; who did so just now had the lock first.
+  x.id := sidecar.check_attached(x, embedding, attach.model);
+  if x.id is not null then
+    return x.id;
+  end if;
+  if exists (
+    select from sidecar.attachment a where a.target = attach.target and a.embedding_attnum = x.embedding_attnum
+  ) then
+    raise exception 'column % of % holds the vectors of another attached column', quote_ident(x.embedding_column), target
+      using errcode = 'object_not_in_prerequisite_state',
+        hint = 'Name another column with embedding => ''...''; sidecar.attach adds it.';
+  end if;
+  -- In REPEATABLE READ, rows that were committed before the lock may be invisible here.
+  filled := sidecar.has_rows(target) or current_setting('transaction_isolation') not like 'read %';
+  x.backfill := case when attach.backfill and filled then 'missing' else 'done' end;
   insert into sidecar.attachment (
     target, source_column, source_attnum, embedding_column, embedding_attnum, key_index,
     modality, source, storage, index, on_change, model, backfill
@@ -79,8 +86,9 @@ begin
   perform sidecar.install_trigger_functions(x.id);
   perform sidecar.install_triggers(x.id);
   perform sidecar.grant_to_worker(x.id);
-  if x.index = 'hnsw' and not sidecar.has_rows(target) then
-    execute sidecar.index_statement(x.id, online => false);
+  new_index := sidecar.index_statement(x.id, online => false);
+  if x.index = 'hnsw' and not filled and new_index is not null then
+    execute new_index;
   end if;
   perform pg_notify('sidecar', '');
   return x.id;

@@ -9,6 +9,7 @@ as $$
 declare
   relation record;
   source record;
+  base oid;
   named name := check_target.source_column;
 begin
   if check_target.target is null or named is null then
@@ -17,7 +18,7 @@ begin
         hint = 'Example: SELECT sidecar.attach(''products'', ''photo'');';
   end if;
   select c.relkind, c.relpersistence, c.relnamespace into relation from pg_class c where c.oid = check_target.target;
-  if relation.relkind not in ('r', 'p') or relation.relpersistence = 't' then
+  if not found or relation.relkind not in ('r', 'p') or relation.relpersistence = 't' then
     raise exception '% is not an ordinary or partitioned table', check_target.target
       using errcode = 'wrong_object_type',
         hint = 'Attach the table that holds the column; views, foreign and temporary tables have no triggers that a sidecar could use.';
@@ -26,13 +27,14 @@ begin
              where i.inhrelid = check_target.target and p.relkind = 'p') then
     raise exception '% is a partition', check_target.target
       using errcode = 'wrong_object_type',
-        hint = 'Attach the partitioned table; its partitions follow.';
+        hint = format(
+          'Attach the partitioned table %s; its partitions follow.', pg_partition_root(check_target.target)
+        );
   end if;
 
-  select a.attnum, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null) as type
+  select a.attnum, a.atttypid as type
   into source
   from pg_attribute a
-  join pg_type t on t.oid = a.atttypid
   where a.attrelid = check_target.target
     and a.attname = named
     and a.attnum > 0
@@ -50,14 +52,27 @@ begin
         );
   end if;
   source_attnum := source.attnum;
+  base := source.type;
+  while (select t.typtype = 'd' from pg_type t where t.oid = base) loop
+    select t.typbasetype into base from pg_type t where t.oid = base;
+  end loop;
 
   holds := case
-    when source.type = 'bytea' then 'image'
-    when source.type in ('text', 'character varying', 'character', 'citext') or source.type like '%.citext' then 'text'
+    when base = 'bytea'::regtype then 'image'
+    when base in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) then 'text'
+    when exists (
+      select
+      from pg_depend d
+      join pg_extension e on e.oid = d.refobjid and e.extname = 'citext'
+      where d.refclassid = 'pg_extension'::regclass
+        and d.classid = 'pg_type'::regclass
+        and d.objid = base
+        and d.deptype = 'e'
+    ) then 'text'
   end;
   if holds is null or holds <> coalesce(check_target.modality, holds) then
     raise exception 'column % of % has the type %, which does not hold %',
-      quote_ident(named), check_target.target, source.type,
+      quote_ident(named), check_target.target, format_type(source.type, null),
       case coalesce(check_target.modality, '') when '' then 'images or texts' else check_target.modality || 's' end
       using errcode = 'datatype_mismatch',
         hint = 'Images are bytea columns; texts are text, varchar, char or citext columns.';

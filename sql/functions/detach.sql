@@ -9,6 +9,8 @@ declare
   x sidecar.attachment := sidecar.find_attachment(target, source_column);
   embedding name := sidecar.column_name(x.target, x.embedding_attnum);
 begin
+  -- First, as the backfill does, which holds it while it reads the table.
+  perform from sidecar.attachment a where a.id = x.id for update;
   perform sidecar.drop_triggers(x.id);
   if drop_column and embedding is not null then
     execute format('alter table %s drop column %I', x.target, embedding);

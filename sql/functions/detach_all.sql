@@ -7,6 +7,7 @@ as $$
 declare
   x record;
 begin
+  perform from sidecar.attachment order by id for update;
   for x in select id from sidecar.attachment loop
     perform sidecar.drop_triggers(x.id);
     delete from sidecar.attachment where id = x.id;

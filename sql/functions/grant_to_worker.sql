@@ -22,14 +22,14 @@ begin
     (
       select string_agg(quote_ident(name), ', ')
       from (
-        select x.source_column as name
+        select sidecar.column_name(x.target, x.source_attnum) as name
         union
-        select x.embedding_column
+        select sidecar.column_name(x.target, x.embedding_attnum)
         union
         select k.name from sidecar.key_columns(x.id) k
       ) as needed
     ),
-    x.embedding_column,
+    sidecar.column_name(x.target, x.embedding_attnum),
     x.target
   );
   if not has_schema_privilege('sidecar_worker', schema, 'usage') then

@@ -1,7 +1,8 @@
 -- Makes the trigger functions of one attachment, with its key columns written out: a statement whose text is
 -- fixed is planned once a session (generic functions with EXECUTE made a single-row INSERT 1.5 times slower).
--- Such a text breaks when a key column is renamed. So each function first compares the names in the key's
--- index, and builds its statement anew where they differ, until the next upgrade or sweep writes it again.
+-- Such a text breaks when a column is renamed. So each function first compares the names, and builds its statement
+-- anew where they differ, until the next upgrade writes it again. Bodies are quoted as literals, for a column's name may
+-- hold any dollar quote.
 create or replace function sidecar.install_trigger_functions(attachment integer)
 returns void
 language plpgsql
@@ -10,6 +11,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   x sidecar.attachment;
+  embedding name;
   same_names text;
   header text;
   upsert constant text := '
@@ -18,12 +20,14 @@ declare
 begin
   select * into strict x from sidecar.attachment a where a.id = install_trigger_functions.attachment;
   select string_agg(
-    format('pg_get_indexdef(%s, %s, false) = %L', x.key_index::oid, place, quote_ident(name)),
+    format('pg_get_indexdef(%s, %s, false) = %L', i.indexrelid, k.place, quote_ident(k.name)),
     ' and '
-    order by place
+    order by k.place
   )
   into same_names
-  from sidecar.key_columns(x.id);
+  from sidecar.key_columns(x.id) k
+  join pg_index i on i.indrelid = x.target and i.indisprimary;
+  same_names := coalesce(same_names, 'false');
   header := $text$
 create or replace function sidecar.%I()
 returns trigger
@@ -32,27 +36,26 @@ security definer
 set search_path = pg_catalog, pg_temp
 $text$ || case
     when (select bool_and(native) from sidecar.key_columns(x.id)) then ''
-    else 'set timezone = utc set datestyle = iso set intervalstyle = postgres set extra_float_digits = 1'
+    else 'set timezone = utc set datestyle = iso set intervalstyle = postgres set extra_float_digits = 1 set bytea_output = hex'
   end || $text$
-as $function$
+as %L
 $text$;
 
-  execute format(
-    header || $text$
+  execute format(header, format('queue_%s_statement', x.id), format($text$
 declare
   asleep boolean;
 begin
-  if %2$s then
+  if %1$s then
     with queued as (
       insert into sidecar.pending (attachment, key)
-      select %3$s, %4$s from new_rows n %5$s
+      select %2$s, %3$s from new_rows n %4$s
     )
     select exists (select from sidecar.bell where asleep_until > clock_timestamp()) into asleep;
   else
     execute format(
-      'with queued as (insert into sidecar.pending (attachment, key) select %3$s, %%s from new_rows n %5$s)
+      'with queued as (insert into sidecar.pending (attachment, key) select %2$s, %%s from new_rows n %4$s)
       select exists (select from sidecar.bell where asleep_until > clock_timestamp())',
-      sidecar.key_expression(%3$s, 'n')
+      sidecar.key_expression(%2$s, 'n')
     ) into asleep;
   end if;
   if asleep then
@@ -60,41 +63,42 @@ begin
   end if;
   return null;
 end
-$function$
-$text$,
-    format('queue_%s_statement', x.id), same_names, x.id, sidecar.key_expression(x.id, 'n'), upsert
-  );
+$text$, same_names, x.id, sidecar.key_expression(x.id, 'n'), upsert));
 
-  execute format(
-    header || $text$
+  execute format(header, format('queue_%s_row', x.id), format($text$
 declare
   changed jsonb;
 begin
-  if %2$s then
-    changed := %4$s;
+  if %1$s then
+    changed := %3$s;
   else
-    execute 'select ' || sidecar.key_expression(%3$s, '($1)') into changed using new;
+    execute 'select ' || sidecar.key_expression(%2$s, '($1)') into changed using new;
   end if;
   insert into sidecar.pending (attachment, key)
-  values (%3$s, changed) %5$s;
+  values (%2$s, changed) %4$s;
   return null;
 end
-$function$
-$text$,
-    format('queue_%s_row', x.id), same_names, x.id, sidecar.key_expression(x.id, 'new'), upsert
-  );
+$text$, same_names, x.id, sidecar.key_expression(x.id, 'new'), upsert));
 
   if x.on_change = 'clear' then
-    execute format(
-      header || $text$
+    embedding := coalesce(sidecar.column_name(x.target, x.embedding_attnum), x.embedding_column);
+    execute format(header, format('clear_%s_row', x.id), format($text$
+declare
+  renamed name;
 begin
-  new.%2$I := null;
+  if exists (
+    select from pg_attribute where attrelid = %1$s and attnum = %2$s and attname = %3$L and not attisdropped
+  ) then
+    new.%3$I := null;
+  else
+    renamed := sidecar.column_name(%1$s::oid, %2$s::smallint);
+    if renamed is not null then
+      new := jsonb_populate_record(new, jsonb_build_object(renamed, null));
+    end if;
+  end if;
   return new;
 end
-$function$
-$text$,
-      format('clear_%s_row', x.id), x.embedding_column
-    );
+$text$, x.target::oid, x.embedding_attnum, embedding));
   end if;
 end
 $$;

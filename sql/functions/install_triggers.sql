@@ -19,7 +19,7 @@ begin
   select exists (
     select
     from pg_trigger
-    where tgrelid = x.target
+    where tgrelid in (select x.target union select p.relid from pg_partition_tree(x.target) p)
       and not tgisinternal
       and tgtype & 19 = 19
       and tgname not like 'sidecar\_%'
@@ -27,12 +27,15 @@ begin
   into own_before_triggers;
   select
     string_agg(format('%I', name), ', ' order by place),
-    string_agg(format('old.%1$I is distinct from new.%1$I', name), ' or ' order by place)
+    string_agg(format('old.%1$I%2$s is distinct from new.%1$I%2$s', name, compared), ' or ' order by place)
   into tracked, changed
   from (
-    select x.source_column as name, 0 as place
-    union
-    select k.name, k.place from sidecar.key_columns(x.id) k where k.name <> x.source_column
+    select sidecar.column_name(x.target, x.source_attnum) as name, 0 as place, '' as compared
+    union all
+    -- Types of an extension are compared as text: their own operators are not on the search_path here.
+    select k.name, k.place, case k.operators when 'pg_catalog' then '' else '::text' end
+    from sidecar.key_columns(x.id) k
+    where k.name <> sidecar.column_name(x.target, x.source_attnum)
   ) as columns_of_interest;
   columns := case when own_before_triggers then '' else ' of ' || tracked end;
 
@@ -77,7 +80,7 @@ begin
       'create or replace trigger sidecar_%1$s_clear before update%3$s on %2$s
       for each row when (old.%4$I is distinct from new.%4$I)
       execute function sidecar.clear_%1$s_row()',
-      x.id, x.target, columns, x.source_column
+      x.id, x.target, columns, sidecar.column_name(x.target, x.source_attnum)
     );
   end if;
 end

@@ -1,7 +1,8 @@
--- The primary key of an attachment in its order: current name, type, and whether jsonb holds the type as it is.
--- Every other type travels as its text, under the settings that trigger functions pin (UTC, ISO).
+-- The primary key of an attachment in its order: current name, type, whether jsonb holds the type as it is, and the
+-- schema of the type's operators. Every other type travels as its text, under the settings that trigger functions pin
+-- (UTC, ISO). By the table, not by the index that attach noted: REINDEX CONCURRENTLY makes a new one.
 create or replace function sidecar.key_columns(attachment integer)
-returns table (place integer, name name, type text, native boolean)
+returns table (place integer, name name, type text, native boolean, operators name)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
@@ -12,9 +13,24 @@ as $$
     format_type(a.atttypid, a.atttypmod),
     coalesce(nullif(t.typbasetype, 0), t.oid)::regtype = any (
       array['int2', 'int4', 'int8', 'numeric', 'text', 'varchar', 'uuid', 'bool']::regtype[]
+    ),
+    coalesce(
+      (
+        select n.nspname
+        from pg_opclass c
+        join pg_amop e
+          on e.amopfamily = c.opcfamily
+          and e.amoplefttype = c.opcintype
+          and e.amoprighttype = c.opcintype
+          and e.amopstrategy = 3
+        join pg_operator o on o.oid = e.amopopr
+        join pg_namespace n on n.oid = o.oprnamespace
+        where c.oid = i.indclass[k.place - 1]
+      ),
+      'pg_catalog'
     )
   from sidecar.attachment x
-  join pg_index i on i.indexrelid = x.key_index
+  join pg_index i on i.indrelid = x.target and i.indisprimary
   cross join unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
   join pg_type t on t.oid = a.atttypid

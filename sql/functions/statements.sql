@@ -15,17 +15,20 @@ declare
   key text := sidecar.key_expression(statements.attachment, 't');
   key_order text;
   after text;
+  greater text;
 begin
   select * into strict x from sidecar.attachment a where a.id = statements.attachment;
   source := sidecar.column_name(x.target, x.source_attnum);
   embedding := sidecar.column_name(x.target, x.embedding_attnum);
-  if target is null or source is null or embedding is null then
+  -- A table that has lost one of them is left alone until it has it again.
+  if target is null or source is null or embedding is null or matched is null then
     return;
   end if;
   select
     string_agg(format('t.%I', k.name), ', ' order by k.place),
-    string_agg(format('($1 ->> %s)::%s', k.place - 1, k.type), ', ' order by k.place)
-  into key_order, after
+    string_agg(format('($1 ->> %s)::%s', k.place - 1, k.type), ', ' order by k.place),
+    case when count(distinct k.operators) = 1 then format('operator(%I.>)', min(k.operators::text)) else '>' end
+  into key_order, after, greater
   from sidecar.key_columns(x.id) k;
 
   sizes := format(
@@ -77,14 +80,25 @@ begin
     (select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector'),
     x.id
   );
-  -- $1: the last key that was queued, or NULL; $2: how many rows to look at.
+  -- $1: the last key that was queued, or NULL; $2: how many rows to look at. Two branches, of which one is never
+  -- executed: `$1 is null or key > $1` in one condition reads the index from its start for every slice.
   feed := format(
     'with slice as materialized (
-      select %1$s as key, %2$s as wanted, row_number() over (order by %3$s) as position
-      from %4$s t
-      where $1::jsonb is null or (%3$s) > (%5$s)
-      order by %3$s
-      limit $2
+      (
+        select %1$s as key, %2$s as wanted, row_number() over (order by %3$s) as position
+        from %4$s t
+        where $1::jsonb is null
+        order by %3$s
+        limit $2
+      )
+      union all
+      (
+        select %1$s, %2$s, row_number() over (order by %3$s)
+        from %4$s t
+        where $1::jsonb is not null and (%3$s) %8$s (%5$s)
+        order by %3$s
+        limit $2
+      )
     ),
     queued as (
       insert into sidecar.pending (attachment, key, lane)
@@ -103,7 +117,8 @@ begin
     end,
     key_order, target, after, x.id,
     -- All rows again: what another sidecar has in hand now may be a vector of the old model.
-    case x.backfill when 'all' then 'update set generation = pending.generation + 1' else 'nothing' end
+    case x.backfill when 'all' then 'update set generation = pending.generation + 1' else 'nothing' end,
+    case greater when 'operator(pg_catalog.>)' then '>' else greater end
   );
   return next;
 end
