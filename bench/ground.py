@@ -22,20 +22,20 @@ from rich.console import Console
 from rich.table import Table
 
 from sidecar import embedded, migrate
+from sidecar.embedded import Server
 
 Connection = psycopg.Connection[Any]
 
 
 @contextmanager
-def database(**settings: str) -> Iterator[str]:
-    """URL of a migrated database in a PostgreSQL of its own, with fsync on unless settings say
-    otherwise."""
+def database(**settings: str) -> Iterator[Server]:
+    """A PostgreSQL of its own, migrated; fsync is on unless settings say otherwise."""
     with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as directory:
         Path(directory).chmod(0o755)
         defaults = {"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "30min"}
         with embedded.start(Path(directory), settings={**defaults, **settings}) as server:
             migrate.upgrade(server.url)
-            yield server.url
+            yield server
 
 
 def _serve(url: str, started: Any, settings: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ from sidecar.database import binary_of, create_pool
 
 
 def main(rows: int) -> None:
-    with database() as url, psycopg.connect(url, autocommit=True) as connection:
+    with database() as server, psycopg.connect(server.url, autocommit=True) as connection:
+        url = server.url
         connection.execute("create table note (id bigint primary key, body text)")
         connection.execute("select sidecar.attach('note', 'body', index => 'none')")
 

@@ -92,7 +92,7 @@ def test_citext_that_changes_only_its_case_is_embedded_again(
 
 
 @pytest.mark.parametrize("database", [16, 18], indirect=True)
-def test_the_same_call_again_changes_nothing(connect: Connect) -> None:
+def test_the_same_call_again_changes_nothing(connect: Connect, database: str) -> None:
     connection = connect()
     connection.execute("create table t (id int primary key, c text)")
     calls = (

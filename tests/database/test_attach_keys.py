@@ -80,7 +80,11 @@ def test_a_key_of_any_type_is_the_same_key_from_every_session(
 @pytest.mark.parametrize("database", [16, 18], indirect=True)
 @pytest.mark.parametrize("slices", [1, 3])
 def test_a_composite_key_is_backfilled_and_followed(
-    connect: Connect, live: Start, slices: int, monkeypatch: pytest.MonkeyPatch
+    connect: Connect,
+    database: str,
+    live: Start,
+    slices: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if slices > 1:
         monkeypatch.setattr("sidecar.sweep.FEED_SLICE", 40)

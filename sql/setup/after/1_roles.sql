@@ -12,8 +12,8 @@ begin
         when duplicate_object or unique_violation then
           null;
         when insufficient_privilege then
-          raise notice 'the role % is missing; let an administrator run: CREATE ROLE % NOLOGIN; then run sidecar migrate',
-            wanted, wanted;
+          raise notice 'the role % is missing; let an administrator run: CREATE ROLE % NOLOGIN; GRANT % TO <who needs it>; then run sidecar migrate again',
+            wanted, wanted, wanted;
       end;
     end if;
   end loop;

@@ -1,0 +1,166 @@
+"""The sidecar's statements at 50,000 pending rows: each uses the index that it is meant to use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from sidecar.database import SESSION
+from sidecar.statements import statement
+from tests.fix_postgres import Connect
+
+Connection = psycopg.Connection[Any]
+ROWS = 50_000
+
+
+@pytest.fixture
+def full(connect: Connect) -> Connection:
+    """A session as the sidecar's, with ROWS pending rows of `note`, of which none was ever seen by
+    ANALYZE."""
+    connection = connect()
+    connection.execute(
+        "create table note (region text, id int, body text, primary key (region, id))"
+        " with (autovacuum_enabled = false);"
+        "alter table sidecar.pending set (autovacuum_enabled = false);"
+        "insert into sidecar.model (name, width, serving) values ('hash', 768, true)"
+    )
+    connection.execute("select sidecar.attach('note', 'body', index => 'none')")
+    connection.execute(f"insert into note select 'eu', g, 'n' || g from generate_series(1, {ROWS}) g")
+    connection.execute(
+        "update sidecar.pending set lease_token = 7, lease_until = now() + interval '1 hour'"
+        " where (key->>1)::int <= 512"
+    )
+    for name, value in SESSION.items():
+        connection.execute("select set_config(%s, %s, false)", [name, value])
+    return connection
+
+
+def plan(connection: Connection, query: str, *arguments: str) -> list[dict[str, Any]]:
+    """The nodes of the generic plan, executed with these SQL expressions and rolled back."""
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"prepare asked as {query}".encode())
+        row = connection.execute(
+            f"explain (analyze, format json) execute asked ({', '.join(arguments)})".encode()
+        ).fetchone()
+        connection.execute("deallocate asked")
+    assert row is not None
+    return list(nodes(row[0][0]["Plan"]))
+
+
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from nodes(child)
+
+
+def scans(found: list[dict[str, Any]], relation: str) -> list[dict[str, Any]]:
+    """The executed nodes that read a relation (not those that modify it)."""
+    return [
+        node
+        for node in found
+        if node.get("Relation Name") == relation
+        and node["Node Type"] not in ("ModifyTable",)
+        and node["Actual Loops"]
+    ]
+
+
+def names(found: list[dict[str, Any]], relation: str) -> set[str]:
+    return {node.get("Index Name", node["Node Type"]) for node in scans(found, relation)}
+
+
+def read(found: list[dict[str, Any]]) -> float:
+    """Rows that the scans of tables returned or threw away."""
+    return sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in found
+        if "Relation Name" in node and node["Node Type"] != "ModifyTable"
+    )
+
+
+KEYS = "(select array_agg(jsonb_build_array('eu', g)) from generate_series(1, 512) g)"
+
+
+def statements_of(connection: Connection) -> dict[str, str]:
+    cursor = connection.execute("select s.* from sidecar.attachment a, sidecar.statements(a.id) s")
+    assert cursor.description is not None
+    row = cursor.fetchone()
+    assert row is not None
+    return dict(zip((column.name for column in cursor.description), row, strict=True))
+
+
+def array(kind: str, value: str) -> str:
+    return f"array_fill({value}::{kind}, array[512])"
+
+
+def values_of(connection: Connection, *expressions: str) -> list[str]:
+    """Constants, for EXECUTE takes no subquery."""
+    return [
+        sql.Literal(connection.execute(f"select ({e})::text".encode()).fetchone()[0]).as_string(connection)  # type: ignore[index]
+        for e in expressions
+    ]
+
+
+def test_claim_walks_the_index_of_due_rows(full: Connection) -> None:
+    found = plan(full, statement("claim"), "'hash'", "'{text}'", "'{512}'", "60", "5")
+    assert names(found, "pending") <= {"pending_claim", "Tid Scan"}
+    assert "pending_claim" in names(found, "pending")
+    assert read(found) < 6 * 512
+
+
+@pytest.mark.parametrize("name", ["renew", "settle"])
+def test_renew_and_settle_find_rows_by_key(full: Connection, name: str) -> None:
+    attachment = full.execute("select id from sidecar.attachment").fetchone()
+    assert attachment is not None
+    ids, keys, tokens, generations, words, numbers, nothing = values_of(
+        full,
+        array("int", str(attachment[0])),
+        KEYS,
+        array("bigint", "7"),
+        array("bigint", "1"),
+        array("text", "'release'"),
+        array("float8", "1"),
+        array("text", "''"),
+    )
+    arguments = {
+        "renew": [ids, keys, tokens, "60"],
+        "settle": [ids, keys, tokens, generations, words, numbers, nothing, nothing],
+    }[name]
+    found = plan(full, statement(name), *arguments)
+    assert names(found, "pending") == {"pending_pkey"}
+    assert read(found) < 6 * 512
+
+
+def test_load_and_write_find_rows_by_key(full: Connection) -> None:
+    queries = statements_of(full)
+    keys, tokens, generations, vectors = values_of(
+        full,
+        KEYS,
+        array("bigint", "7"),
+        array("bigint", "1"),
+        "(select array_agg(array_fill(0.5, array[768])::public.vector) from generate_series(1, 512))",
+    )
+    found = plan(full, queries["load"], keys)
+    assert names(found, "note") == {"note_pkey"}
+    assert read(found) <= 512
+    found = plan(full, queries["write"], keys, tokens, generations, vectors)
+    assert names(found, "note") == {"note_pkey"}
+    assert names(found, "pending") == {"pending_pkey"}
+    assert read(found) <= 4 * 512
+    assert [n["Actual Rows"] for n in found if n.get("Subplan Name") == "CTE done"] == [512]
+
+
+@pytest.mark.parametrize("backfill", ["missing", "all"])
+@pytest.mark.parametrize("after", ["null", "'[\"eu\", 40000]'"])
+def test_a_slice_of_the_backfill_reads_no_more_than_its_rows(
+    full: Connection, after: str, backfill: str
+) -> None:
+    full.execute("delete from sidecar.pending")
+    full.execute("update sidecar.attachment set backfill = %s", [backfill])
+    found = plan(full, statements_of(full)["feed"], after, "5000")
+    assert names(found, "note") == {"note_pkey"}
+    assert read(found) <= 5000
