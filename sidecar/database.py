@@ -50,6 +50,8 @@ SESSION = {
     "intervalstyle": "postgres",
     "extra_float_digits": "1",
     "jit": "off",
+    # A row that row-level security hides would count as gone; so it is an error, and the row waits.
+    "row_security": "off",
     # Each statement has one good plan, by index and row by row. Statistics of a queue that was
     # empty a moment ago lead elsewhere: to a scan of all that was drained since the last vacuum.
     "plan_cache_mode": "force_generic_plan",
@@ -78,7 +80,11 @@ async def connect(url: str) -> asyncpg.Connection:
     connection = await asyncpg.connect(
         url, connection_class=Connection, server_settings=SESSION, timeout=10
     )
-    await prepare_connection(connection)
+    try:
+        await prepare_connection(connection)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 
@@ -104,9 +110,11 @@ async def prepare_connection(connection: asyncpg.Connection) -> None:
         "select n.nspname from pg_catalog.pg_extension e"
         " join pg_catalog.pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector'"
     )
+    if schema is None:
+        return  # not migrated yet; who serves says so
     await connection.set_type_codec(
         "vector",
-        schema=schema or "public",
+        schema=schema,
         encoder=lambda vector: vector,
         decoder=vector_of,
         format="binary",

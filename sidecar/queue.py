@@ -6,6 +6,7 @@ holds.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import asyncpg
@@ -28,6 +29,8 @@ class Queue:
         self.held: dict[tuple[int, str, int], Claim] = {}
         self.held_by: Counter[Modality] = Counter()
         self._unsettled: list[Verdict] = []
+        # Outlives the cancelling of its caller: what it leases must be known to release_all.
+        self._claiming: asyncio.Future[list[Claim]] | None = None
 
     async def claim(self, batch: dict[Modality, int]) -> list[Claim]:
         """At most a batch of due rows of each modality in lane order, now leased to this sidecar.
@@ -39,6 +42,10 @@ class Queue:
         room = {m: min(n, batch[m]) for m, n in free.items() if 2 * n >= batch[m]}
         if not room:
             return []
+        self._claiming = asyncio.ensure_future(self._claim(room))
+        return await asyncio.shield(self._claiming)
+
+    async def _claim(self, room: dict[Modality, int]) -> list[Claim]:
         rows = await self._pool.fetch(
             statement("claim"),
             self._model,
@@ -101,6 +108,8 @@ class Queue:
 
     async def release_all(self) -> None:
         """Gives every lease back, uncharged: the last act of a sidecar."""
+        if self._claiming is not None:
+            await asyncio.wait([self._claiming])
         await self.settle([Verdict(claim, "release") for claim in self.held.values()])
 
 

@@ -55,7 +55,11 @@ async def serve(
         await persistently(partial(heart.beat, None, 0.0), "heartbeat")
         await _run(url, pool, bell, pipeline, heart, settings, stop, ready)
     finally:
-        pool.terminate()
+        try:
+            async with asyncio.timeout(1):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
 
 
 async def check_database(pool: asyncpg.Pool, model: Encoder) -> None:
@@ -83,6 +87,7 @@ async def check_database(pool: asyncpg.Pool, model: Encoder) -> None:
                 f"'{misfit['target']}', '{misfit['source_column']}')",
             },
         )
+    await pool.execute(statement("adopt"), model.name)
 
 
 async def _run(

@@ -79,8 +79,7 @@ class Gates:
         gate = self._held.get(name)
         if gate is not None:
             self._reached[name].set()
-            while not gate.is_set():
-                await asyncio.sleep(0.002)
+            await asyncio.to_thread(gate.wait, 30)
 
     def hold(self, name: str) -> None:
         """The pipeline stops at the next signal of this name."""

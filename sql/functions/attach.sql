@@ -21,6 +21,7 @@ as $$
 declare
   x sidecar.attachment;
   plan record;
+  found_column boolean;
   filled boolean;
   stem text := source_column;
   new_index text;
@@ -58,6 +59,11 @@ begin
   if x.id is not null then
     return x.id;
   end if;
+  found_column := exists (
+    select
+    from pg_attribute c
+    where c.attrelid = attach.target and c.attname = x.embedding_column and not c.attisdropped
+  );
   x.embedding_attnum := sidecar.add_embedding_column(target, x.embedding_column, sidecar.model_width(x.model));
   -- From here on nobody else writes to the table, or attaches it; who did so just now had the lock first.
   x.id := sidecar.check_attached(x, embedding, attach.model);
@@ -73,7 +79,12 @@ begin
   end if;
   -- In REPEATABLE READ, rows that were committed before the lock may be invisible here.
   filled := sidecar.has_rows(target) or current_setting('transaction_isolation') not like 'read %';
-  x.backfill := case when attach.backfill and filled then 'missing' else 'done' end;
+  -- Vectors that are there already may be of an older content, or of another model: all rows are embedded again.
+  x.backfill := case
+    when not attach.backfill or not filled then 'done'
+    when found_column then 'all'
+    else 'missing'
+  end;
   insert into sidecar.attachment (
     target, source_column, source_attnum, embedding_column, embedding_attnum, key_index,
     modality, source, storage, index, on_change, model, backfill

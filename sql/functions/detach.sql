@@ -12,6 +12,7 @@ begin
   -- First, as the backfill does, which holds it while it reads the table.
   perform from sidecar.attachment a where a.id = x.id for update;
   perform sidecar.drop_triggers(x.id);
+  perform sidecar.revoke_from_worker(x.id);
   if drop_column and embedding is not null then
     execute format('alter table %s drop column %I', x.target, embedding);
   end if;

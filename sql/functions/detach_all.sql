@@ -10,6 +10,7 @@ begin
   perform from sidecar.attachment order by id for update;
   for x in select id from sidecar.attachment loop
     perform sidecar.drop_triggers(x.id);
+    perform sidecar.revoke_from_worker(x.id);
     delete from sidecar.attachment where id = x.id;
     perform sidecar.drop_trigger_functions(x.id);
   end loop;

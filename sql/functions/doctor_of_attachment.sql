@@ -18,7 +18,9 @@ begin
       format('DELETE FROM sidecar.attachment WHERE id = %s;', x.id);
     return;
   end if;
-  if source is null or embedding is null or not exists (select from pg_index i where i.indexrelid = x.key_index) then
+  if source is null or embedding is null or not exists (
+    select from pg_index i where i.indrelid = x.target and i.indisprimary
+  ) then
     return query select
       'error',
       format(

@@ -1,4 +1,4 @@
-"""sidecar.attach: what it accepts, what it refuses with a hint, and that nothing is left half done."""
+"""sidecar.attach: what it accepts, what it refuses with a hint; nothing is left half done."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refused(connection: Connection, error: type[psycopg.Error], call: str, hint:
     """The call fails with this class and a hint that holds these words, and leaves nothing."""
     before = catalog(connection)
     with pytest.raises(error) as raised:
-        connection.execute(f"select sidecar.attach({call})")  # type: ignore[arg-type]
+        connection.execute(f"select sidecar.attach({call})")
     assert hint in (raised.value.diag.message_hint or ""), raised.value
     assert catalog(connection) == before
 
@@ -63,7 +63,7 @@ def test_the_modality_follows_from_the_type(connect: Connect, type_: str, modali
     connection.execute("create domain short_caption as caption check (length(value) < 80)")
     connection.execute("create domain loose_caption as citext")
     connection.execute("create domain picture as bytea")
-    connection.execute(f"create table t (id int primary key, c {type_})")  # type: ignore[arg-type]
+    connection.execute(f"create table t (id int primary key, c {type_})")
     connection.execute("select sidecar.attach('t', 'c')")
     assert connection.execute("select modality from sidecar.attachment").fetchone() == (modality,)
     assert connection.execute(
@@ -72,9 +72,7 @@ def test_the_modality_follows_from_the_type(connect: Connect, type_: str, modali
     ).fetchone() == ("vector(768)",)
 
 
-def test_citext_that_changes_only_its_case_is_embedded_again(
-    connect: Connect, live: Start
-) -> None:
+def test_citext_that_changes_only_its_case_is_embedded_again(connect: Connect, live: Start) -> None:
     connection = connect()
     connection.execute("create schema extensions")
     connection.execute("create extension citext schema extensions")
@@ -103,7 +101,7 @@ def test_the_same_call_again_changes_nothing(connect: Connect, database: str) ->
     first = connection.execute(calls[0]).fetchone()
     before = catalog(connection)
     for call in calls:
-        assert connection.execute(call).fetchone() == first  # type: ignore[arg-type]
+        assert connection.execute(call).fetchone() == first
     assert catalog(connection) == before
 
 
@@ -257,7 +255,7 @@ def test_a_row_that_commits_while_attach_waits_is_not_lost(
     connect: Connect, live: Start, column: str
 ) -> None:
     connection, writer = connect(), connect()
-    connection.execute(f"create table note (id int primary key, body text{column})")  # type: ignore[arg-type]
+    connection.execute(f"create table note (id int primary key, body text{column})")
     attaching = connect()
     with writer.transaction():
         writer.execute("insert into note values (1, 'just before')")

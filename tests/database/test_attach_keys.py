@@ -59,13 +59,13 @@ def test_a_key_of_any_type_is_the_same_key_from_every_session(
     connection.execute("create type mood as enum ('sad', 'so la la')")
     connection.execute("create domain positive as bigint check (value > 0)")
     connection.execute("create domain small as positive check (value < 9)")
-    connection.execute(f"create table note (id {type_} primary key, body text)")  # type: ignore[arg-type]
-    connection.execute(f"insert into note values ({values[0]}, 'from before')")  # type: ignore[arg-type]
+    connection.execute(f"create table note (id {type_} primary key, body text)")
+    connection.execute(f"insert into note values ({values[0]}, 'from before')")
     connection.execute("select sidecar.attach('note', 'body')")
     abroad.execute(ABROAD)
     for position, value in enumerate(values[1:]):
         insert = f"insert into note values ({value}, 'inserted {position}')"
-        (abroad if position % 2 else connection).execute(insert)  # type: ignore[arg-type]
+        (abroad if position % 2 else connection).execute(insert)
     for session in (connection, abroad):
         session.execute("update note set body = body || '!'")
     assert connection.execute("select count(*) from sidecar.pending").fetchone() == (len(values),)
@@ -90,7 +90,8 @@ def test_a_composite_key_is_backfilled_and_followed(
         monkeypatch.setattr("sidecar.sweep.FEED_SLICE", 40)
     connection, abroad = connect(), connect()
     connection.execute(
-        "create table note (body text, day date, region text, id int, primary key (region, day, id))"
+        "create table note"
+        " (body text, day date, region text, id int, primary key (region, day, id))"
     )
     connection.execute(
         "insert into note select 'n' || g, date '2026-01-01' + g % 5, chr(65 + g % 3), g"
@@ -139,7 +140,7 @@ def test_an_application_goes_on_writing_while_its_table_has_no_primary_key(
         pass
     connection.execute("alter table note add primary key (id)")
     connection.execute("insert into note values (2, 'two')")
-    while connection.execute(
-        "select body_embedding is null from note where id = 2"
-    ).fetchone() != (False,):
+    while connection.execute("select body_embedding is null from note where id = 2").fetchone() != (
+        False,
+    ):
         pass

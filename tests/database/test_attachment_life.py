@@ -58,7 +58,7 @@ def test_retry_takes_all_failures_or_those_with_one_code(connect: Connect, live:
     assert assert_right(connection) == 1
     for call in ("retry", "pause", "resume", "reembed", "detach"):
         with pytest.raises(errors.ObjectNotInPrerequisiteState) as raised:
-            connection.execute(f"select sidecar.{call}('note', 'picture')")  # type: ignore[arg-type]
+            connection.execute(f"select sidecar.{call}('note', 'picture')")
         assert "sidecar.attach('public.note', 'picture')" in (raised.value.diag.message_hint or "")
 
 
@@ -96,7 +96,8 @@ def test_detach_keeps_the_vectors_or_drops_the_column(connect: Connect, live: St
         assert connection.execute(left).fetchall() == [(0,)] * 4
         if not drop:
             assert assert_right(connection, where="id = 1") == 1
-            connection.execute("update note set body = 'unseen' where id > 1")
+            # What changes while nobody looks is embedded again, a row that has a vector too.
+            connection.execute("update note set body = 'unseen ' || id")
             connection.execute("select sidecar.attach('note', 'body')")
             wait_until_quiet(connection)
             assert assert_right(connection) == 2
@@ -105,6 +106,22 @@ def test_detach_keeps_the_vectors_or_drops_the_column(connect: Connect, live: St
     connection.execute("select sidecar.attach('note', 'body')")
     wait_until_quiet(connection)
     assert assert_right(connection) == 3
+
+
+def test_detach_takes_back_the_rights_that_no_other_attachment_needs(connect: Connect) -> None:
+    connection = connect()
+    connection.execute("create table note (id int primary key, body text, other text)")
+    for column in ("body", "other"):
+        connection.execute("select sidecar.attach('note', %s)", [column])
+    rights = (
+        "select array_agg(column_name::text order by column_name, privilege_type)"
+        " from information_schema.column_privileges"
+        " where grantee = 'sidecar_worker' and table_name = 'note'"
+    )
+    connection.execute("select sidecar.detach('note', 'body')")
+    assert scalar(connection, rights) == ["id", "other", "other_embedding", "other_embedding"]
+    connection.execute("select sidecar.detach('note', 'other')")
+    assert scalar(connection, rights) is None
 
 
 def test_detach_in_the_midst_of_work_leaves_nothing_behind(connect: Connect, live: Start) -> None:
@@ -166,7 +183,7 @@ def test_locks_on_the_users_table_are_those_that_the_functions_name(connect: Con
         assert locks(connection, "note") <= {"AccessShareLock"}
     with connection.transaction():
         for call in ("pause", "resume", "retry", "reembed"):
-            connection.execute(f"select sidecar.{call}('note', 'body')")  # type: ignore[arg-type]
+            connection.execute(f"select sidecar.{call}('note', 'body')")
         assert locks(connection, "note") <= {"AccessShareLock"}
     with connection.transaction():
         connection.execute("select sidecar.detach('note', 'body')")
@@ -184,7 +201,7 @@ def test_the_sidecars_index_build_lets_writers_write(connect: Connect, live: Sta
     connection.execute("insert into note select g, 'n' || g from generate_series(1, 200) g")
     connection.execute("select sidecar.attach('note', 'body')")
     with holder.transaction():
-        holder.execute("update note set id = id where id = 1")
+        holder.execute("lock table note in row exclusive mode")
         live()
         wait_for(
             connection,
@@ -219,7 +236,11 @@ def test_a_backfill_goes_in_slices_and_goes_on_where_it_stopped(
     thread.start()
     try:
         first = live(text_batch_size=512, lease_seconds=2)
-        wait_for(connection, "select coalesce((backfill_after->>0)::int, 0) >= 40000 from sidecar.attachment", 120)
+        wait_for(
+            connection,
+            "select coalesce((backfill_after->>0)::int, 0) >= 40000 from sidecar.attachment",
+            120,
+        )
         first.gates.hold("before_write")
         first.gates.wait("before_write")
         stopping = threading.Thread(target=first.stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -63,18 +64,15 @@ order by 1, 2
 
 
 def schema_of(connection: Connection) -> list[Any]:
-    """All that a migration makes, but for the loopback's role, which is named after the database."""
-    role = "sidecar_loopback_" + str(
-        scalar(connection, "select oid from pg_database where datname = current_database()")
-    )
+    """All that a migration makes; the loopback's role is named after the database."""
     return [
-        (kind, text.replace(role, "sidecar_loopback"))
+        (kind, text and re.sub(r"sidecar_loopback_\d+", "sidecar_loopback_", text))
         for kind, text in connection.execute(SCHEMA).fetchall()
     ]
 
 
 def scalar(connection: Connection, query: str) -> Any:
-    row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+    row = connection.execute(query).fetchone()
     assert row is not None
     return row[0]
 
@@ -184,8 +182,11 @@ union all select 'schema', nspname from pg_namespace where nspname !~ '^pg_toast
 union all select 'server', srvname from pg_foreign_server
 union all select 'mapping', srvname from pg_user_mappings
 union all select 'extension', extname from pg_extension
-union all select 'right', relacl::text from pg_class where relnamespace = 'public'::regnamespace
-union all select 'column right', attacl::text from pg_attribute where attacl is not null
+union all select 'right', c.oid::regclass || r.grantee::regrole::text
+  from pg_class c, aclexplode(c.relacl) r
+  where relnamespace = 'public'::regnamespace and r.grantee <> c.relowner
+union all select 'column right', a.attrelid::regclass || r.grantee::regrole::text
+  from pg_attribute a, aclexplode(a.attacl) r where a.attrelid >= 16384
 union all select 'role', rolname from pg_roles where rolname = 'sidecar_loopback_' || (
   select oid from pg_database where datname = current_database())
 order by 1, 2
@@ -207,17 +208,12 @@ def test_the_way_back_leaves_tables_vectors_and_indexes_and_nothing_else(
         "insert into note values (1, 'one', array_fill(0.5, array[768])::vector)"
     )
     before = connection.execute(OUTSIDE).fetchall()
-    acl = "select attacl is null from pg_attribute where attrelid = 'note'::regclass"
     migrate.upgrade(empty_database)
     for table in ("note", "whole"):
         connection.execute("select sidecar.attach(%s, 'body', on_change => 'clear')", [table])
     connection.execute("insert into note values (2, 'two')")
     migrate.downgrade(empty_database)
-    after = connection.execute(OUTSIDE).fetchall()
-    # A column's right that was given and taken leaves `{}` at most.
-    assert [row for row in after if row[1] != "{}"] == before
-    assert connection.execute(acl).fetchall()
-    assert connection.execute("select id, body_embedding is null from note order by 1").fetchall()
+    assert connection.execute(OUTSIDE).fetchall() == before
     assert connection.execute(
         "select vector_norm(body_embedding) > 13 from note where id = 1"
     ).fetchone() == (True,)
@@ -238,7 +234,7 @@ def test_a_users_view_on_ours_stops_an_upgrade_before_anything_changes(
         with pytest.raises(DBAPIError) as raised:
             go(database)
         assert isinstance(raised.value.orig, errors.DependentObjectsStillExist)
-        assert "public.our_status" in str(raised.value.orig)
+        assert "our_status" in str(raised.value.orig)
         assert raised.value.orig.diag.message_hint
     assert schema_of(connection) == before
     connection.execute("drop view our_status")
@@ -258,14 +254,14 @@ def test_what_a_user_built_on_our_functions_stops_the_way_back(
         migrate.downgrade(database)
     assert isinstance(raised.value.orig, errors.DependentObjectsStillExist)
     assert "hits" in str(raised.value.orig)
-    assert connection.execute("select * from hits").fetchall() == []
+    assert scalar(connection, "select to_regclass('hits') is not null")
     migrate.upgrade(database)
     connection.execute("drop view hits, lost")
     migrate.downgrade(database)
 
 
 def test_extensions_in_a_schema_of_their_own_work_end_to_end(
-    connect: Connect, live: Start, empty_database: str
+    connect: Connect, empty_database: str, live: Start
 ) -> None:
     connection = connect(empty_database)
     connection.execute("create schema extensions")
@@ -296,7 +292,7 @@ def test_without_createrole_it_goes_on_and_says_what_an_administrator_runs(
     url = role(empty_database)
     user = psycopg.conninfo.conninfo_to_dict(url)["user"]
     administrator.execute(f"grant create on database {administrator.info.dbname} to {user}")
-    # The three roles are there already, for they belong to the whole cluster: theirs is a name that is not.
+    # The three roles are there already, for they belong to the whole cluster; this one is not.
     heard: list[str] = []
     connection = connect(url)
     connection.add_notice_handler(lambda notice: heard.append(notice.message_primary or ""))
@@ -333,18 +329,24 @@ def test_an_upgrade_keeps_attachments_and_pending_rows_and_renews_their_function
         == before
         == [([1], 1)]
     )
-    assert connection.execute("select count(*), min(target::text) from sidecar.attachment").fetchone() == (1, "note")
     assert connection.execute(
-        "select array_agg(proname::text order by 1) from pg_proc"
+        "select count(*), min(target::text) from sidecar.attachment"
+    ).fetchone() == (1, "note")
+    assert connection.execute(
+        "select array_agg(proname::text order by proname) from pg_proc"
         " where pronamespace = 'sidecar'::regnamespace and proname ~ '[0-9]'"
     ).fetchone() == (["clear_1_row", "queue_1_row", "queue_1_statement"],)
-    assert "number" in scalar(connection, "select prosrc from pg_proc where proname = 'queue_1_row'")
+    assert "number" in scalar(
+        connection, "select prosrc from pg_proc where proname = 'queue_1_row'"
+    )
     connection.execute("update note set body = 'two'")
     connection.execute("insert into note values (2, 'three')")
     live()
     wait_until_quiet(connection)
     assert assert_right(connection) == 2
-    assert scalar(connection, "select count(*) from sidecar.doctor() where finding ~ 'note|key'") == 0
+    assert (
+        scalar(connection, "select count(*) from sidecar.doctor() where finding ~ 'note|key'") == 0
+    )
 
 
 def test_a_role_that_came_late_gets_its_rights_by_the_next_upgrade(
@@ -355,7 +357,8 @@ def test_a_role_that_came_late_gets_its_rights_by_the_next_upgrade(
     connection.execute("select sidecar.attach('note', 'body')")
     connection.execute("revoke all on note from sidecar_worker")
     connection.execute(
-        "revoke select (id, body, body_embedding), update (body_embedding) on note from sidecar_worker"
+        "revoke select (id, body, body_embedding), update (body_embedding)"
+        " on note from sidecar_worker"
     )
     right = "select has_column_privilege('sidecar_worker', 'note', 'body_embedding', 'update')"
     assert scalar(connection, right) is False
@@ -369,7 +372,7 @@ def test_an_upgrade_that_another_session_blocks_fails_within_seconds(
 ) -> None:
     connection = connect()
     with connection.transaction():
-        connection.execute(f"lock table {held} in access share mode")  # type: ignore[arg-type]
+        connection.execute(f"lock table {held} in access share mode")
         started = time.monotonic()
         with pytest.raises(DBAPIError) as raised:
             migrate.upgrade(database)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +29,9 @@ def full(connect: Connect) -> Connection:
         "insert into sidecar.model (name, width, serving) values ('hash', 768, true)"
     )
     connection.execute("select sidecar.attach('note', 'body', index => 'none')")
-    connection.execute(f"insert into note select 'eu', g, 'n' || g from generate_series(1, {ROWS}) g")
+    connection.execute(
+        f"insert into note select 'eu', g, 'n' || g from generate_series(1, {ROWS}) g"
+    )
     connection.execute(
         "update sidecar.pending set lease_token = 7, lease_until = now() + interval '1 hour'"
         " where (key->>1)::int <= 512"
@@ -75,11 +76,12 @@ def names(found: list[dict[str, Any]], relation: str) -> set[str]:
 
 def read(found: list[dict[str, Any]]) -> float:
     """Rows that the scans of tables returned or threw away."""
-    return sum(
+    rows: float = sum(
         (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
         for node in found
         if "Relation Name" in node and node["Node Type"] != "ModifyTable"
     )
+    return rows
 
 
 KEYS = "(select array_agg(jsonb_build_array('eu', g)) from generate_series(1, 512) g)"
@@ -99,10 +101,12 @@ def array(kind: str, value: str) -> str:
 
 def values_of(connection: Connection, *expressions: str) -> list[str]:
     """Constants, for EXECUTE takes no subquery."""
-    return [
-        sql.Literal(connection.execute(f"select ({e})::text".encode()).fetchone()[0]).as_string(connection)  # type: ignore[index]
-        for e in expressions
-    ]
+    constants = []
+    for expression in expressions:
+        row = connection.execute(f"select ({expression})::text".encode()).fetchone()
+        assert row is not None
+        constants.append(sql.Literal(row[0]).as_string(connection))
+    return constants
 
 
 def test_claim_walks_the_index_of_due_rows(full: Connection) -> None:
@@ -142,7 +146,7 @@ def test_load_and_write_find_rows_by_key(full: Connection) -> None:
         KEYS,
         array("bigint", "7"),
         array("bigint", "1"),
-        "(select array_agg(array_fill(0.5, array[768])::public.vector) from generate_series(1, 512))",
+        "(select array_agg(array_fill(0.5, array[768])::vector) from generate_series(1, 512))",
     )
     found = plan(full, queries["load"], keys)
     assert names(found, "note") == {"note_pkey"}

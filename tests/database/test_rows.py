@@ -12,6 +12,11 @@ import pytest
 from tests.fix_live import Start, text_vector, wait_until_quiet
 from tests.fix_postgres import Connect
 
+pytestmark = [
+    pytest.mark.parametrize("database", [16, 18], indirect=True),
+    pytest.mark.usefixtures("database"),
+]
+
 Connection = psycopg.Connection[Any]
 NOTES = "create table note (id bigint generated always as identity primary key, body text)"
 
@@ -237,13 +242,3 @@ def test_concurrent_writers_and_two_sidecars(connect: Connect, live: Start, data
     wait_until_quiet(connection)
     assert assert_right(connection) > 100
     assert connection.execute("select count(*) from sidecar.failure").fetchone() == (0,)
-
-
-@pytest.mark.parametrize("database", [16], indirect=True)
-def test_rows_are_embedded_on_postgresql_16(connect: Connect, live: Start) -> None:
-    connection = connect()
-    attach_notes(connection)
-    live()
-    connection.execute("insert into note (body) select 'n ' || g from generate_series(1, 300) g")
-    wait_until_quiet(connection)
-    assert assert_right(connection) == 300

@@ -99,7 +99,7 @@ def test_a_slow_sidecars_older_result_never_overwrites_a_newer_one(
     sidecar.gates.hold("before_write")
     connection.execute("insert into note values (1, 'old')")
     sidecar.gates.wait("before_write")
-    # Its lease runs out and the row is claimed again; then it changes. Both results are on their way.
+    # Its lease runs out and it is claimed again; then it changes. Both results are on their way.
     connection.execute("update sidecar.pending set lease_until = now() - interval '1 s'")
     while connection.execute("select attempts from sidecar.pending").fetchone() != (2,):
         time.sleep(0.01)
