@@ -74,11 +74,10 @@ class Attachment:
 
     id: int
     target: str
-    source_column: str
     modality: Modality
     backfill: Literal["missing", "all", "done"]
-    paused: bool
     wants_index: bool
+    owned: bool
     sizes: str
     load: str
     write: str

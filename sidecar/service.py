@@ -21,7 +21,7 @@ from sidecar.pipeline import Pipeline
 from sidecar.settings import Settings
 from sidecar.signals import Signal, silent
 from sidecar.statements import statement
-from sidecar.sweep import Heart, build_index, feed, tidy
+from sidecar.sweep import Heart, Indexes, feed, tidy
 
 log = logging.getLogger("sidecar.service")
 
@@ -104,13 +104,18 @@ async def _run(
         rate = await pipeline.ledger.tally.store(pool)
         await heart.beat(bell.backend_pid, rate)
 
+    indexes = Indexes(partial(connect, url))
+
+    async def build_indexes() -> None:
+        await indexes.build(await pipeline.attachments.refresh())
+
     background: asyncio.Future[Any] = asyncio.gather(
         bell.listen(),
         _every(HEARTBEAT, beat),
         _every(settings.lease_seconds / 4, pipeline.queue.renew),
         _every(SETTLE, pipeline.queue.settle_rest),
         _every(FEED, partial(_feed, bell, pool, pipeline)),
-        _every(INDEX, partial(_build_indexes, url, pipeline)),
+        _every(INDEX, build_indexes),
         _every(settings.lease_seconds / 2, partial(tidy, pool, settings.max_attempts)),
     )
     work: asyncio.Future[Any] = asyncio.ensure_future(pipeline.run())
@@ -153,20 +158,7 @@ async def _feed(bell: Bell, pool: asyncpg.Pool, pipeline: Pipeline) -> None:
     """Queues the next slices of backfills; a table that refuses holds no other one up."""
     for attachment in await pipeline.attachments.refresh():
         try:
-            if attachment.backfill != "done" and await feed(pool, attachment):
+            while attachment.backfill != "done" and await feed(pool, attachment):
                 bell.work.set()
         except REFUSED as error:
             log.warning("feed_refused", extra={"table": attachment.target, "error": str(error)})
-
-
-async def _build_indexes(url: str, pipeline: Pipeline) -> None:
-    """Builds the HNSW indexes that wait for their backfill, one after the other."""
-    for attachment in await pipeline.attachments.refresh():
-        if attachment.wants_index:
-            connection = await connect(url)
-            try:
-                await build_index(connection, attachment)
-            except asyncpg.PostgresError as error:
-                log.warning("index_failed", extra={"table": attachment.target, "error": str(error)})
-            finally:
-                await connection.close()

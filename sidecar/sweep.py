@@ -8,10 +8,12 @@ import logging
 import os
 import socket
 import uuid
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 
 from sidecar import __version__
+from sidecar.database import REFUSED
 from sidecar.records import Attachment
 from sidecar.statements import statement
 
@@ -71,26 +73,42 @@ async def feed(pool: asyncpg.Pool, attachment: Attachment) -> int:
     return int(slice_["queued"])
 
 
-async def build_index(connection: asyncpg.Connection, attachment: Attachment) -> None:
-    """Builds the HNSW index that an attachment still wants, CONCURRENTLY; an interrupted one is
-    made anew.
+class Indexes:
+    """Builds the HNSW indexes that attachments still want, one after the other."""
 
-    Needs the rights of the table's owner; without them it says once which statement the owner runs.
-    """
-    if not await connection.fetchval(
-        "select pg_try_advisory_lock(hashtext('sidecar index'), $1)", attachment.id
-    ):
-        return
-    try:
-        for name in await connection.fetch(statement("invalid_indexes"), attachment.id):
-            await connection.execute(f"drop index concurrently {name[0]}")
-        for step in await connection.fetch("select * from sidecar.index_steps($1)", attachment.id):
-            log.info("index_build", extra={"table": attachment.target, "sql": step[0]})
-            await connection.execute(step[0])
-    finally:
-        await connection.execute(
-            "select pg_advisory_unlock(hashtext('sidecar index'), $1)", attachment.id
-        )
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
+        self._connect = connect
+        self._told: set[int] = set()
+
+    async def build(self, attachments: list[Attachment]) -> None:
+        """Builds CONCURRENTLY; says once which tables only their owner can index."""
+        for attachment in attachments:
+            if not attachment.wants_index:
+                self._told.discard(attachment.id)
+            elif attachment.owned:
+                await self._build(attachment)
+            elif attachment.id not in self._told:
+                self._told.add(attachment.id)
+                details = {"table": attachment.target, "mend": "select * from sidecar.doctor()"}
+                log.warning("index_needs_owner", extra=details)
+
+    async def _build(self, attachment: Attachment) -> None:
+        connection = await self._connect()
+        try:
+            # Held until the connection closes: of several sidecars one builds.
+            if not await connection.fetchval(
+                "select pg_try_advisory_lock(hashtext('sidecar index'), $1)", attachment.id
+            ):
+                return
+            for name in await connection.fetch(statement("invalid_indexes"), attachment.id):
+                await connection.execute(f"drop index concurrently {name[0]}")
+            for step in await connection.fetch(statement("index_steps"), attachment.id):
+                log.info("index_build", extra={"table": attachment.target, "sql": step[0]})
+                await connection.execute(step[0])
+        except REFUSED as error:
+            log.warning("index_failed", extra={"table": attachment.target, "error": str(error)})
+        finally:
+            await connection.close()
 
 
 async def tidy(pool: asyncpg.Pool, max_attempts: int) -> None:

@@ -44,10 +44,9 @@ def run(
     events.set_up(settings.log_format, settings.log_level)
     with place(settings, data) as found:
         expect_schema(found.url)
-        loaded = asyncio.run(serve_until_stopped(found.url, settings, with_parent))
-    if not loaded:  # a thread is in the middle of PyTorch, and would hold the exit up
-        sys.stderr.flush()
-        os._exit(0)
+        asyncio.run(serve_until_stopped(found.url, settings, with_parent))
+    sys.stderr.flush()
+    os._exit(0)  # a thread may be in the middle of PyTorch, and would hold the exit up
 
 
 def expect_schema(url: str) -> None:
@@ -63,8 +62,8 @@ def expect_schema(url: str) -> None:
         log.warning("database_away", extra={"error": " ".join(str(error).split())})
 
 
-async def serve_until_stopped(url: str, settings: Settings, with_parent: bool) -> bool:
-    """Serves; False where it was stopped while the model was still loading."""
+async def serve_until_stopped(url: str, settings: Settings, with_parent: bool) -> None:
+    """Loads the model and serves; may be stopped while it loads."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -81,11 +80,10 @@ async def serve_until_stopped(url: str, settings: Settings, with_parent: bool) -
     model = await until(stop, load(settings, loop))
     if model is None:
         log.info("stopped")
-        return False
+        return
     from sidecar.service import serve
 
     await serve(url, model, settings, stop)
-    return True
 
 
 def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -2,15 +2,13 @@
 select
   a.id,
   a.target::text,
-  a.source_column::text,
   a.modality,
   a.backfill,
-  a.paused,
   a.index = 'hnsw'
     and a.backfill = 'done'
-    and pg_has_role(c.relowner, 'usage')
     and sidecar.index_statement(a.id) is not null
     and not exists (select from sidecar.pending p where p.attachment = a.id and p.lane = 3) as wants_index,
+  pg_has_role(c.relowner, 'usage') as owned,
   s.sizes,
   s.load,
   s.write,
