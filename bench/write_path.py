@@ -21,8 +21,8 @@ from bench.ground import Connection, database, report
 from sidecar.embedded import Server
 
 CLIENTS = 16
-SECONDS = 8
-ROUNDS = 3
+SECONDS = 6
+ROUNDS = 2
 BODY = "a red bicycle with a bell, hardly used, one owner, to be fetched in the evening, number "
 TABLES = {"plain": "copied", "attached": "followed"}
 
@@ -43,13 +43,18 @@ def main(rows: int) -> None:
             name: min(copy(connection, name, rows) for _ in range(ROUNDS)) for name in TABLES
         }
         lines = [line(f"COPY of {rows:,} rows, rows/s", {n: rows / s for n, s in seconds.items()})]
-        for title, photo in (("text of 90 bytes", 0), ("the same with a picture of 20 kB", 20_000)):
+        cases = (
+            ("simple", "text of 90 bytes", 0),
+            ("prepared", "text of 90 bytes", 0),
+            ("prepared", "the same and a picture of 20 kB", 20_000),
+        )
+        for mode, title, photo in cases:
             rates: dict[str, float] = dict.fromkeys(TABLES, 0.0)
             for _ in range(ROUNDS):
                 for name in TABLES:
                     clear(connection)
-                    rates[name] = max(rates[name], insert(server, name, photo))
-            lines.append(line(f"INSERT by {CLIENTS} writers, {title}, transactions/s", rates))
+                    rates[name] = max(rates[name], insert(server, name, mode, photo))
+            lines.append(line(f"INSERT, {CLIENTS} writers, {mode}: {title}; tps", rates))
         report(f"The write path, best of {ROUNDS}", ["", *TABLES, "ratio"], lines)
 
 
@@ -75,8 +80,8 @@ def copy(connection: Connection, name: str, rows: int) -> float:
     return time.perf_counter() - began
 
 
-def insert(server: Server, name: str, photo: int) -> float:
-    """Transactions per second of pgbench: one INSERT of one row each, prepared."""
+def insert(server: Server, name: str, mode: str, photo: int) -> float:
+    """Transactions per second of pgbench: one INSERT of one row each, in a pgbench protocol."""
     value = f"decode(repeat('{os.urandom(50).hex()}', {photo // 50}), 'hex')" if photo else "null"
     text = (
         "\\set owner random(1, 1000)\n"
@@ -87,7 +92,7 @@ def insert(server: Server, name: str, photo: int) -> float:
         script.flush()
         command = [
             str(Path(shlex.split(server.psql)[0]).with_name("pgbench")),
-            *("-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(SECONDS)),
+            *("-n", "-M", mode, "-c", str(CLIENTS), "-j", "2", "-T", str(SECONDS)),
             *("-f", script.name, server.url),
         ]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -21,6 +21,7 @@ log = logging.getLogger("sidecar.bell")
 # While asleep the queue is polled after these many seconds, for rows whose transaction began before
 # the sidecar said that it sleeps and committed after it looked; the last one repeats.
 POLLS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+BUSY_POLL = 0.05
 # How long the database is told at a time that a sidecar sleeps: a killed one must not cost writers
 # for longer.
 SLEEP_NOTE = 10.0
@@ -66,17 +67,18 @@ class Bell:
             await asyncio.sleep(delay)
             delay = min(delay * 2, 10.0)
 
-    async def rest(self) -> None:
+    async def rest(self, busy: bool) -> None:
         """Returns when work may be there: rung, or after a poll interval that grows while nothing
-        comes."""
-        if not self._asleep:
+        comes. Who is busy with earlier work is not rung for more."""
+        if not self._asleep and not busy:
             self._polls = 0
             await self._note_sleep()
             return  # look once more: what was committed before the note did not ring
-        if time.monotonic() > self._noted + SLEEP_NOTE / 2:
+        if self._asleep and time.monotonic() > self._noted + SLEEP_NOTE / 2:
             await self._note_sleep()
+        seconds = BUSY_POLL if busy else POLLS[min(self._polls, len(POLLS) - 1)]
         try:
-            await asyncio.wait_for(self.work.wait(), POLLS[min(self._polls, len(POLLS) - 1)])
+            await asyncio.wait_for(self.work.wait(), seconds)
         except TimeoutError:
             self._polls += 1
         self.work.clear()

@@ -29,7 +29,7 @@ from sidecar.signals import Signal, silent
 from sidecar.threads import Threads
 from sidecar.write import Result, write
 
-WRITERS = 2
+WRITERS = 3
 
 
 class Pipeline:
@@ -76,7 +76,8 @@ class Pipeline:
                 await self._signal("after_claim")
             for attachment, group in groupby(claims, lambda claim: claim.attachment):
                 self._tasks.create_task(self._load(attachment, list(group)))
-            await persistently(self._bell.wake if claims else self._bell.rest, "bell")
+            rest = partial(self._bell.rest, busy=self.queue.full)
+            await persistently(self._bell.wake if claims else rest, "bell")
 
     async def _load(self, attachment_id: int, claims: list[Claim]) -> None:
         left = dict.fromkeys(claims)

@@ -7,7 +7,9 @@ holds.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
+from datetime import datetime
 
 import asyncpg
 
@@ -16,6 +18,36 @@ from sidecar.statements import statement
 
 # Batches in flight of each modality: one prepared, one ready, one in the model, one being written.
 DEPTH = 4
+
+# Seconds after which claims look at the whole queue again, for rows that became due before a mark:
+# leases that ran out, and changes whose transaction was long.
+MARKS_LAST = 0.5
+
+
+class Marks:
+    """Where the last claim ended in each lane of each attachment: the next goes on there."""
+
+    def __init__(self) -> None:
+        self._ends: dict[tuple[int, int], datetime] = {}
+        self._began = time.monotonic()
+
+    def columns(self) -> tuple[list[int], list[int], list[datetime]]:
+        """Attachments, lanes and times for the claim; none once the marks are old."""
+        if time.monotonic() > self._began + MARKS_LAST:
+            self._ends.clear()
+            self._began = time.monotonic()
+        keys = list(self._ends)
+        return [key[0] for key in keys], [key[1] for key in keys], list(self._ends.values())
+
+    def note(self, claims: list[Claim], due: list[datetime], asked: int) -> None:
+        """Moves the marks on; a claim that was not filled looks at the whole queue next time."""
+        if 2 * len(claims) < asked:
+            self._ends.clear()
+            return
+        for claim, due_at in zip(claims, due, strict=True):
+            key = claim.attachment, claim.lane
+            if key not in self._ends or self._ends[key] < due_at:
+                self._ends[key] = due_at
 
 
 class Queue:
@@ -28,6 +60,10 @@ class Queue:
         self._max_attempts = max_attempts
         self.held: dict[tuple[int, str, int], Claim] = {}
         self.held_by: Counter[Modality] = Counter()
+        self.full = False
+        """Whether the last claim had no room for some modality."""
+        self._finished = asyncio.Event()
+        self._marks = Marks()
         self._unsettled: list[Verdict] = []
         # Outlives the cancelling of its caller: what it leases must be known to release_all.
         self._claiming: asyncio.Future[list[Claim]] | None = None
@@ -36,12 +72,12 @@ class Queue:
         """At most a batch of due rows of each modality in lane order, now leased to this sidecar.
 
         Takes none of a modality of which DEPTH batches are held, and not less than half a batch
-        at a time while it is busy.
+        at a time while it is busy; waits where that leaves nothing.
         """
-        free = {modality: DEPTH * n - self.held_by[modality] for modality, n in batch.items()}
-        room = {m: min(n, batch[m]) for m, n in free.items() if 2 * n >= batch[m]}
-        if not room:
-            return []
+        while not (room := self._room(batch)):
+            self._finished.clear()
+            await self._finished.wait()
+        self.full = len(room) < len(batch)
         self._claiming = asyncio.ensure_future(self._claim(room))
         return await asyncio.shield(self._claiming)
 
@@ -53,8 +89,10 @@ class Queue:
             list(room.values()),
             self._lease,
             self._max_attempts,
+            *self._marks.columns(),
         )
-        claims = [Claim(*row) for row in rows]
+        claims = [Claim(*row[:-1]) for row in rows]
+        self._marks.note(claims, [row["due_at"] for row in rows], sum(room.values()))
         claims.sort(key=lambda claim: (claim.lane, claim.attachment))
         self.held.update((_identity(claim), claim) for claim in claims)
         self.held_by.update(claim.modality for claim in claims)
@@ -72,11 +110,16 @@ class Queue:
                 self._lease,
             )
 
+    def _room(self, batch: dict[Modality, int]) -> dict[Modality, int]:
+        free = {modality: DEPTH * n - self.held_by[modality] for modality, n in batch.items()}
+        return {m: min(n, batch[m]) for m, n in free.items() if 2 * n >= batch[m]}
+
     def finish(self, claims: list[Claim]) -> None:
         """Forgets claims whose vectors are written."""
         for claim in claims:
             if self.held.pop(_identity(claim), None):
                 self.held_by[claim.modality] -= 1
+        self._finished.set()
 
     async def settle(self, verdicts: list[Verdict]) -> None:
         """Ends leases without a vector; what the application holds right now is kept for

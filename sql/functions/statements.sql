@@ -67,7 +67,9 @@ begin
     mended as (
       delete from sidecar.failure f
       using done k
-      where f.attachment = %6$s and f.key = k.key
+      where f.attachment = %6$s
+        and f.key = k.key
+        and exists (select from sidecar.failure o where o.attachment = %6$s)
     ),
     written as (
       update %1$s t

@@ -1,4 +1,6 @@
--- $1 the sidecar's model, $2 modalities, $3 how many at most of each, $4 length of the lease in seconds, $5 most attempts
+-- $1 the sidecar's model, $2 modalities, $3 how many at most of each, $4 length of the lease in seconds, $5 most attempts,
+-- $6 attachments, $7 lanes and $8 times: where the last claim in each lane ended. Before that lie leased rows and what the
+-- index still holds of drained ones; without the marks, half of a drain's time went into passing over them.
 -- Takes rows of the best lane in which any attachment has due work, an equal share of each such attachment, so
 -- that none waits behind another's backlog. MATERIALIZED: IN (... LIMIT n ... SKIP LOCKED) can take more than n. A row that
 -- is locked here stays where it is (ctid) until it is updated here.
@@ -6,17 +8,28 @@ with room as (
   select r.modality, r.rows
   from unnest($2::text[], $3::integer[]) as r (modality, rows)
 ),
+mark as materialized (
+  select m.attachment, m.lane, m.due_at
+  from unnest($6::integer[], $7::integer[], $8::timestamptz[]) as m (attachment, lane, due_at)
+),
 busy as materialized (
-  select a.id, a.modality, v.lane
+  select a.id, a.modality, v.lane, v.since
   from sidecar.attachment a
   cross join lateral (
-    select l.lane
+    select l.lane, s.since
     from (values (1), (2), (3)) as l (lane)
+    cross join lateral (
+      select coalesce(max(m.due_at), '-infinity') as since
+      from mark m
+      where m.attachment = a.id
+        and m.lane = l.lane
+    ) as s
     where exists (
       select
       from sidecar.pending p
       where p.attachment = a.id
         and p.lane = l.lane
+        and p.due_at >= s.since
         and p.due_at <= clock_timestamp()
         and (p.lease_until is null or p.lease_until < clock_timestamp())
         and p.attempts < $5
@@ -33,6 +46,7 @@ shared as (
     b.id,
     b.modality,
     b.lane,
+    b.since,
     r.rows,
     count(*) over (partition by b.modality) as attachments,
     row_number() over (partition by b.modality order by random()) as turn
@@ -48,6 +62,7 @@ chosen as materialized (
     from sidecar.pending p
     where p.attachment = s.id
       and p.lane = s.lane
+      and p.due_at >= s.since
       and p.due_at <= clock_timestamp()
       and (p.lease_until is null or p.lease_until < clock_timestamp())
       and p.attempts < $5
@@ -66,4 +81,4 @@ set lease_token = l.token,
   attempts = p.attempts + 1
 from chosen c, lease l
 where p.ctid = c.row
-returning p.attachment, p.key::text, p.generation, p.attempts, p.lane, p.lease_token, c.modality
+returning p.attachment, p.key::text, p.generation, p.attempts, p.lane, p.lease_token, c.modality, p.due_at

@@ -110,7 +110,9 @@ def values_of(connection: Connection, *expressions: str) -> list[str]:
 
 
 def test_claim_walks_the_index_of_due_rows(full: Connection) -> None:
-    found = plan(full, statement("claim"), "'hash'", "'{text}'", "'{512}'", "60", "5")
+    found = plan(
+        full, statement("claim"), "'hash'", "'{text}'", "'{512}'", "60", "5", "'{}'", "'{}'", "'{}'"
+    )
     assert names(found, "pending") <= {"pending_claim", "Tid Scan"}
     assert "pending_claim" in names(found, "pending")
     assert read(found) < 6 * 512
