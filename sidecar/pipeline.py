@@ -90,7 +90,7 @@ class Pipeline:
                         del left[claim]
                     await self.ledger.settle(loaded.verdicts)
                     await self._prepare(loaded.sources)
-        except (*RETRYABLE, *REFUSED) as error:
+        except (*RETRYABLE, asyncpg.PostgresError) as error:
             self.attachments.refused(attachment_id, "load", error)
         await self.ledger.come_back(list(left))
 

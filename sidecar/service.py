@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from sidecar.bell import Bell
-from sidecar.database import REFUSED, RETRYABLE, connect, create_pool, persistently
+from sidecar.database import RETRYABLE, connect, create_pool, persistently
 from sidecar.encoder import Encoder
 from sidecar.errors import ServiceFault
 from sidecar.pipeline import Pipeline
@@ -160,5 +160,5 @@ async def _feed(bell: Bell, pool: asyncpg.Pool, pipeline: Pipeline) -> None:
         try:
             while attachment.backfill != "done" and await feed(pool, attachment):
                 bell.work.set()
-        except REFUSED as error:
+        except asyncpg.PostgresError as error:
             log.warning("feed_refused", extra={"table": attachment.target, "error": str(error)})

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 from sidecar import __version__
-from sidecar.database import REFUSED
 from sidecar.records import Attachment
 from sidecar.statements import statement
 
@@ -105,7 +104,7 @@ class Indexes:
             for step in await connection.fetch(statement("index_steps"), attachment.id):
                 log.info("index_build", extra={"table": attachment.target, "sql": step[0]})
                 await connection.execute(step[0])
-        except REFUSED as error:
+        except asyncpg.PostgresError as error:
             log.warning("index_failed", extra={"table": attachment.target, "error": str(error)})
         finally:
             await connection.close()

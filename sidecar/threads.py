@@ -17,8 +17,8 @@ from sidecar.records import Embedded, Modality, Origin, Prepared, Source
 
 # Pictures are prepared one by one; texts together, for one takes only some 20 microseconds.
 CHUNK: dict[Modality, int] = {"image": 1, "text": 128}
-# So few texts are tokenised at once: to hand them to a thread and back would take longer.
-FEW = 4
+# So few letters are tokenised at once: to hand them to a thread and back would take longer.
+FEW_LETTERS = 500
 
 Faults = list[tuple[Origin, RowFault]]
 
@@ -40,7 +40,8 @@ class Threads:
 
     async def prepare(self, sources: list[Source]) -> AsyncIterator[tuple[list[Prepared], Faults]]:
         """Model inputs as they become ready, and the faults of rows that cannot become any."""
-        if len(sources) <= FEW and all(source.modality == "text" for source in sources):
+        letters = sum(len(s.content) if isinstance(s.content, str) else 1000 for s in sources)
+        if letters <= FEW_LETTERS:
             yield self._prepare_some(sources)
             return
         loop = asyncio.get_running_loop()

@@ -45,6 +45,7 @@ def run(
     with place(settings, data) as found:
         expect_schema(found.url)
         asyncio.run(serve_until_stopped(found.url, settings, with_parent))
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # a thread may be in the middle of PyTorch, and would hold the exit up
 
