@@ -42,23 +42,17 @@ as %L
 $text$;
 
   execute format(header, format('queue_%s_statement', x.id), format($text$
-declare
-  asleep boolean;
 begin
   if %1$s then
-    with queued as (
-      insert into sidecar.pending (attachment, key)
-      select %2$s, %3$s from new_rows n %4$s
-    )
-    select exists (select from sidecar.bell where asleep_until > clock_timestamp()) into asleep;
+    insert into sidecar.pending (attachment, key)
+    select %2$s, %3$s from new_rows n %4$s;
   else
     execute format(
-      'with queued as (insert into sidecar.pending (attachment, key) select %2$s, %%s from new_rows n %4$s)
-      select exists (select from sidecar.bell where asleep_until > clock_timestamp())',
+      'insert into sidecar.pending (attachment, key) select %2$s, %%s from new_rows n %4$s',
       sidecar.key_expression(%2$s, 'n')
-    ) into asleep;
+    );
   end if;
-  if asleep then
+  if clock_timestamp() < to_timestamp(pg_sequence_last_value('sidecar.bell')) then
     perform pg_notify('sidecar', '');
   end if;
   return null;

@@ -7,7 +7,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if exists (select from sidecar.bell where asleep_until > clock_timestamp()) then
+  if clock_timestamp() < to_timestamp(pg_sequence_last_value('sidecar.bell')) then
     perform pg_notify('sidecar', '');
   end if;
   return null;

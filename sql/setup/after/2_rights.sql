@@ -7,6 +7,7 @@ begin
   if to_regrole('sidecar_worker') is not null then
     grant usage on schema sidecar to sidecar_worker;
     grant usage on all sequences in schema sidecar to sidecar_worker;
+    grant select, update on sequence sidecar.bell to sidecar_worker;
     for object in
       select c.oid::regclass as name
       from pg_class c
