@@ -5,6 +5,7 @@ sweep running.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -120,6 +121,8 @@ async def _run(
     )
     work: asyncio.Future[Any] = asyncio.ensure_future(pipeline.run())
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+    # What torch and its like made at import stays for good: no collection need walk over it again.
+    gc.freeze()
     log.info("ready")
     ready()
     try:
