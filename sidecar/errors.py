@@ -21,6 +21,17 @@ class RowFault(SidecarError):
         self.permanent = permanent
 
 
+class HostFault(SidecarError):
+    """Whoever holds the row's content cannot give it now; charged to nobody, the row waits.
+
+    `seconds` is for how long: what the host asked for, or a guess.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class ServiceFault(SidecarError):
     """The service is at fault (database gone, CUDA out of memory, model missing); charged to no
     row."""

@@ -1,7 +1,6 @@
 """Joins the stages in the order of the data: claim, load, prepare, batch, model, write.
 
-What is in flight is bounded by the claims, so memory is too, whatever the backlog. A question takes
-the same way from prepare on, before all rows.
+The claims bound memory. A question takes the same way from prepare on, before all rows.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from sidecar.database import REFUSED, RETRYABLE, persistently
 from sidecar.encoder import Encoder
 from sidecar.errors import ServiceFault
 from sidecar.ledger import Ledger
-from sidecar.load import load
+from sidecar.load import Loader
 from sidecar.prepare import prepare
 from sidecar.queue import Queue
 from sidecar.records import Claim, Embedded, Question, Source
@@ -47,13 +46,13 @@ class Pipeline:
         self.queue = Queue(pool, model.name, settings.lease_seconds, settings.max_attempts)
         self.requests = Requests(pool, model.name)
         self.ledger = Ledger(self.queue, self.requests, settings.max_attempts)
-        self._pool, self._bell, self._signal, self._settings = pool, bell, signal, settings
+        self._pool, self._bell, self._signal = pool, bell, signal
+        self._loader = Loader(pool, settings)
         prepare_one = partial(prepare, model=model, max_pixels=settings.max_image_pixels)
         self._threads = Threads(prepare_one, model.encode)
         self._batcher = Batcher({"image": settings.batch_size, "text": settings.text_batch_size})
         self._results: asyncio.Queue[list[Result]] = asyncio.Queue(WRITERS)
-        self._tasks = asyncio.TaskGroup()
-        self._modelled = asyncio.Event()
+        self._tasks, self._modelled = asyncio.TaskGroup(), asyncio.Event()
 
     async def run(self) -> None:
         try:
@@ -62,6 +61,7 @@ class Pipeline:
                     tasks.create_task(stage())
         finally:
             self._threads.stop()
+            await self._loader.close()
 
     async def drain(self) -> None:
         """Takes nothing more; returns when what the model has is written."""
@@ -80,16 +80,15 @@ class Pipeline:
             await persistently(self._bell.wake if claims else rest, "bell")
 
     async def _load(self, attachment_id: int, claims: list[Claim]) -> None:
-        left = dict.fromkeys(claims)
+        left = set(claims)
         try:
             if attachment := await self.attachments.get(attachment_id):
-                most = self._settings.max_image_bytes
-                async for loaded in load(self._pool, attachment, claims, most):
-                    await self._signal("after_load")
-                    for claim in loaded.claims():
-                        del left[claim]
-                    await self.ledger.settle(loaded.verdicts)
-                    await self._prepare(loaded.sources)
+                async with self._loader.load(attachment, claims) as slices:
+                    async for loaded in slices:
+                        await self._signal("after_load")
+                        left.difference_update(loaded.claims())
+                        await self.ledger.settle(loaded.verdicts)
+                        await self._prepare(loaded.sources)
         except (*RETRYABLE, asyncpg.PostgresError) as error:
             self.attachments.refused(attachment_id, "load", error)
         await self.ledger.come_back(list(left))

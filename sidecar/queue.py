@@ -13,7 +13,7 @@ from datetime import datetime
 
 import asyncpg
 
-from sidecar.records import Claim, Modality, Verdict
+from sidecar.records import Claim, Modality, Room, Verdict
 from sidecar.statements import statement
 
 # Batches in flight of each modality: one prepared, one ready, one in the model, one being written.
@@ -59,7 +59,7 @@ class Queue:
         self._lease = lease
         self._max_attempts = max_attempts
         self.held: dict[tuple[int, str, int], Claim] = {}
-        self.held_by: Counter[Modality] = Counter()
+        self.held_by: Counter[Room] = Counter()
         self.full = False
         """Whether the last claim had no room for some modality."""
         self._finished = asyncio.Event()
@@ -77,11 +77,11 @@ class Queue:
         while not (room := self._room(batch)):
             self._finished.clear()
             await self._finished.wait()
-        self.full = len(room) < len(batch)
+        self.full = len(room) < 3
         self._claiming = asyncio.ensure_future(self._claim(room))
         return await asyncio.shield(self._claiming)
 
-    async def _claim(self, room: dict[Modality, int]) -> list[Claim]:
+    async def _claim(self, room: dict[Room, int]) -> list[Claim]:
         rows = await self._pool.fetch(
             statement("claim"),
             self._model,
@@ -95,7 +95,7 @@ class Queue:
         self._marks.note(claims, [row["due_at"] for row in rows], sum(room.values()))
         claims.sort(key=lambda claim: (claim.lane, claim.attachment))
         self.held.update((_identity(claim), claim) for claim in claims)
-        self.held_by.update(claim.modality for claim in claims)
+        self.held_by.update(claim.room for claim in claims)
         return claims
 
     async def renew(self) -> None:
@@ -110,15 +110,19 @@ class Queue:
                 self._lease,
             )
 
-    def _room(self, batch: dict[Modality, int]) -> dict[Modality, int]:
-        free = {modality: DEPTH * n - self.held_by[modality] for modality, n in batch.items()}
-        return {m: min(n, batch[m]) for m, n in free.items() if 2 * n >= batch[m]}
+    def _room(self, batch: dict[Modality, int]) -> dict[Room, int]:
+        # As many rows that must be fetched as images: else those of a host that hangs would take
+        # the place of all others.
+        image = batch["image"]
+        most: dict[Room, int] = {"image": image, "text": batch["text"], "fetch": image}
+        free = {room: DEPTH * n - self.held_by[room] for room, n in most.items()}
+        return {room: min(n, most[room]) for room, n in free.items() if 2 * n >= most[room]}
 
     def finish(self, claims: list[Claim]) -> None:
         """Forgets claims whose vectors are written."""
         for claim in claims:
             if self.held.pop(_identity(claim), None):
-                self.held_by[claim.modality] -= 1
+                self.held_by[claim.room] -= 1
         self._finished.set()
 
     async def settle(self, verdicts: list[Verdict]) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 Modality = Literal["image", "text"]
+Room = Literal["image", "text", "fetch"]
+"""What claims are counted by: what must be fetched from elsewhere takes no other row's place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Claim:
     attempts: int
     lane: int
     token: int
-    modality: Modality
+    room: Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,14 @@ Origin = Claim | Question
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The content that is to be embedded: an image's bytes or a text. None stands for SQL NULL."""
+    """The content that is to be embedded: an image's bytes or a text. None stands for SQL NULL.
+
+    While it is loaded: the reference to it, a path, a URL or an oid.
+    """
 
     origin: Origin
     modality: Modality
-    content: bytes | str | None
+    content: bytes | str | int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ class Attachment:
     id: int
     target: str
     modality: Modality
+    source: Literal["inline", "url", "file", "large_object"]
     backfill: Literal["missing", "all", "done"]
     wants_index: bool
     owned: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import re
@@ -46,6 +47,18 @@ class Settings:
     """Largest encoded image, bytes; larger ones fail with image_too_large without being read."""
     max_image_pixels: int = 178_956_970
     """Largest image, pixels; larger ones fail with image_too_large. Pillow's own limit, doubled."""
+    file_roots: tuple[str, ...] | None = None
+    """Directories under which source => 'file' may read; None: no file is read."""
+    url_allow: frozenset[str] | None = None
+    """Hosts, or host:port, that URLs may lead to although their addresses are not public."""
+    url_headers: Mapping[str, Mapping[str, str]] | None = None
+    """Origin such as https://img.example -> headers that only it is sent. Secret."""
+    fetch_seconds: float = 30.0
+    """Longest that a content is fetched, s, with all redirects; then the row is tried again."""
+    fetches_per_host: int = 8
+    """Most requests to one host at a time; more is faster where the host can bear it."""
+    fetch_bytes: int = 256 * 1024 * 1024
+    """Most bytes of fetched contents in memory; where it is full, fetching waits."""
     log_format: str | None = None
     """`human` or `json`; None: human on a terminal, JSON elsewhere."""
     log_level: str = "info"
@@ -85,6 +98,49 @@ def _device(text: str) -> str:
     return name
 
 
+def _roots(text: str) -> tuple[str, ...]:
+    roots = tuple(root for root in text.split(os.pathsep) if root.strip())
+    for root in roots:
+        if not os.path.isabs(root):
+            raise ValueError(f"{root} is no absolute path; separate several with {os.pathsep}")
+    return roots
+
+
+def _hosts(text: str) -> frozenset[str]:
+    hosts = [host.strip().lower() for host in text.split(",") if host.strip()]
+    for host in hosts:
+        if re.search(r"[/@\s\\*]", host):
+            raise ValueError(f"{host} is no host: separate names, or name:port, with commas")
+    return frozenset(hosts)
+
+
+def _headers(text: str) -> Mapping[str, Mapping[str, str]]:
+    example = '{"https://img.example": {"Authorization": "Bearer ..."}}'
+    try:
+        origins = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"must be JSON such as {example}") from error
+    if not isinstance(origins, dict):
+        raise ValueError(f"must be JSON such as {example}")
+    for origin, headers in origins.items():
+        if not re.fullmatch(r"https?://[^/@\s?#]+", origin) or origin != origin.lower():
+            raise ValueError("its keys must be origins in lower case such as https://img.example")
+        if not isinstance(headers, dict) or not all(map(_is_header, headers.items())):
+            raise ValueError(f"{origin} must have headers such as {example}")
+    return origins
+
+
+def _is_header(header: tuple[str, Any]) -> bool:
+    name, value = header
+    fixed = {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r"[!-~]([ -~]*[!-~])?", value) is not None
+        and re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) is not None
+        and name.lower() not in fixed
+    )
+
+
 def _url(text: str) -> str:
     if not text.startswith(("postgresql://", "postgres://")):
         raise ValueError(
@@ -107,9 +163,18 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "SIDECAR_MAX_ATTEMPTS": ("max_attempts", _number(int, 1)),
     "SIDECAR_MAX_IMAGE_BYTES": ("max_image_bytes", _number(int, 1)),
     "SIDECAR_MAX_IMAGE_PIXELS": ("max_image_pixels", _number(int, 1)),
+    "SIDECAR_FILE_ROOTS": ("file_roots", _roots),
+    "SIDECAR_URL_ALLOW": ("url_allow", _hosts),
+    "SIDECAR_URL_HEADERS": ("url_headers", _headers),
+    "SIDECAR_FETCH_SECONDS": ("fetch_seconds", _number(float, 1)),
+    "SIDECAR_FETCHES_PER_HOST": ("fetches_per_host", _number(int, 1)),
+    "SIDECAR_FETCH_BYTES": ("fetch_bytes", _number(int, 1)),
     "SIDECAR_LOG_FORMAT": ("log_format", _choice("human", "json")),
     "SIDECAR_LOG_LEVEL": ("log_level", _choice("debug", "info", "warning", "error")),
 }
+
+SECRETS = ("DATABASE_URL", "HF_TOKEN", "SIDECAR_URL_HEADERS")
+"""Never shown in a message."""
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -127,7 +192,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         try:
             values[field] = parse(text)
         except ValueError as mistake:
-            shown = "" if name in ("HF_TOKEN", "DATABASE_URL") else f"={text}"
+            shown = "" if name in SECRETS else f"={text}"
             mistakes.append(f"{name}{shown}: {mistake}")
     for name in environment:
         if name.startswith("SIDECAR_") and name not in ENVIRONMENT:

@@ -32,13 +32,13 @@ begin
   perform sidecar.check_choice('index', index, array['hnsw', 'none']);
   perform sidecar.check_choice('on_change', on_change, array['keep', 'clear']);
   perform sidecar.check_choice('backfill', backfill::text, array['true', 'false']);
-  if attach.source <> 'inline' or attach.storage <> 'column' then
-    raise exception 'source => %, storage => % is not supported by this version', quote_literal(source), quote_literal(storage)
+  if attach.storage <> 'column' then
+    raise exception 'storage => % is not supported by this version', quote_literal(storage)
       using errcode = 'feature_not_supported',
-        hint = 'Use source => ''inline'' and storage => ''column''.';
+        hint = 'Use storage => ''column''.';
   end if;
 
-  select * into plan from sidecar.check_target(target, source_column, modality);
+  select * into plan from sidecar.check_target(target, source_column, modality, source);
   x.target := target;
   x.source_column := source_column;
   x.source_attnum := plan.source_attnum;

@@ -1,5 +1,7 @@
 -- What attach needs to know of a table, or an error that names the next step.
-create or replace function sidecar.check_target(target regclass, source_column name, modality text)
+create or replace function sidecar.check_target(
+  target regclass, source_column name, modality text, source_kind text default 'inline'
+)
 returns table (source_attnum smallint, key_index regclass, holds text)
 language plpgsql
 stable
@@ -70,6 +72,9 @@ begin
         and d.deptype = 'e'
     ) then 'text'
   end;
+  if source_kind <> 'inline' then
+    holds := sidecar.check_reference(check_target.target, named, source.type, source_kind, check_target.modality);
+  end if;
   if holds is null or holds <> coalesce(check_target.modality, holds) then
     raise exception 'column % of % has the type %, which does not hold %',
       quote_ident(named), check_target.target, format_type(source.type, null),

@@ -59,6 +59,7 @@ begin
     and t.tgenabled in ('D', 'R');
 
   return query select * from sidecar.doctor_of_index(x);
+  return query select * from sidecar.doctor_of_large_objects(x);
 
   return query
   select

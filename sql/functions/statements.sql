@@ -32,16 +32,21 @@ begin
   from sidecar.key_columns(x.id) k;
 
   sizes := format(
-    'select k.position, octet_length(t.%1$I)
+    'select k.position, octet_length(t.%1$I%4$s)
     from unnest($1::jsonb[]) with ordinality as k (key, position)
     join %2$s t on %3$s',
-    source, target, matched
+    source, target, matched, case x.source when 'inline' then '' else '::text' end
   );
   load := format(
     'select k.position, %1$s
     from unnest($1::jsonb[]) with ordinality as k (key, position)
     join %2$s t on %3$s',
-    case x.modality when 'text' then format('left(t.%I::text, 100000)', source) else format('t.%I', source) end,
+    case
+      when x.source in ('url', 'file') then format('t.%I::text', source)
+      when x.source = 'large_object' then format('t.%I::oid', source)
+      when x.modality = 'text' then format('left(t.%I::text, 100000)', source)
+      else format('t.%I', source)
+    end,
     target, matched
   );
   -- Source rows first, in key order, so that two sidecars cannot deadlock, and never waiting for the application.

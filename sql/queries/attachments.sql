@@ -3,6 +3,7 @@ select
   a.id,
   a.target::text,
   a.modality,
+  a.source,
   a.backfill,
   a.index = 'hnsw'
     and a.backfill = 'done'

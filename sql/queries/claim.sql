@@ -1,5 +1,5 @@
--- $1 the sidecar's model, $2 modalities, $3 how many at most of each, $4 length of the lease in seconds, $5 most attempts,
--- $6 attachments, $7 lanes and $8 times: where the last claim in each lane ended. Before that lie leased rows and what the
+-- $1 the sidecar's model, $2 rooms: modalities, or `fetch` for what must be fetched from elsewhere, $3 how many at most of
+-- each, $4 length of the lease in seconds, $5 most attempts, $6 attachments, $7 lanes and $8 times: where the last claim in each lane ended. Before that lie leased rows and what the
 -- index still holds of drained ones; without the marks, half of a drain's time went into passing over them.
 -- Takes rows of the best lane in which any attachment has due work, an equal share of each such attachment, so
 -- that none waits behind another's backlog. MATERIALIZED: IN (... LIMIT n ... SKIP LOCKED) can take more than n. A row that
@@ -13,8 +13,11 @@ mark as materialized (
   from unnest($6::integer[], $7::integer[], $8::timestamptz[]) as m (attachment, lane, due_at)
 ),
 busy as materialized (
-  select a.id, a.modality, v.lane, v.since
+  select a.id, o.room as modality, v.lane, v.since
   from sidecar.attachment a
+  cross join lateral (
+    select case when a.source in ('url', 'file') then 'fetch' else a.modality end as room
+  ) as o
   cross join lateral (
     select l.lane, s.since
     from (values (1), (2), (3)) as l (lane)
@@ -38,7 +41,7 @@ busy as materialized (
     limit 1
   ) as v
   where a.model = $1
-    and a.modality in (select r.modality from room r)
+    and o.room in (select r.modality from room r)
     and not a.paused
 ),
 shared as (

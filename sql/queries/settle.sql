@@ -14,7 +14,7 @@ mine as materialized (
     p.key,
     p.attempts,
     k.position,
-    k.delay,
+    case when p.generation = k.generation then k.delay else 0 end as delay,
     k.error,
     k.message,
     case when p.generation = k.generation then k.outcome else 'release' end as outcome
@@ -36,9 +36,9 @@ released as (
       when m.outcome = 'postpone' then clock_timestamp() + make_interval(secs => m.delay)
       when m.delay = 0 then p.due_at
       -- What stays locked for long is tried less and less often, but every half minute.
-      else clock_timestamp() + least(
-        interval '30 s',
-        greatest(make_interval(secs => m.delay), (clock_timestamp() - p.queued_at) / 10)
+      else clock_timestamp() + greatest(
+        make_interval(secs => m.delay),
+        least(interval '30 s', (clock_timestamp() - p.queued_at) / 10)
       )
     end
   from mine m

@@ -152,7 +152,6 @@ def test_the_same_column_with_other_options_is_refused(connect: Connect, option:
         ("'t', 'c', on_change => 'drop'", errors.InvalidParameterValue, "keep, clear"),
         ("'t', 'c', source => 'ftp'", errors.InvalidParameterValue, "inline, url"),
         ("'t', 'c', storage => 'disk'", errors.InvalidParameterValue, "column, table"),
-        ("'t', 'c', source => 'url'", errors.FeatureNotSupported, "source => 'inline'"),
     ],
 )
 def test_what_cannot_be_attached_is_refused_with_a_hint(
