@@ -131,7 +131,7 @@ async def _fetch(
 ) -> Source | Verdict:
     claim = source.origin
     assert isinstance(claim, Claim)
-    assert isinstance(source.content, str | int)
+    assert isinstance(source.content, str)
     try:
         content = await fetcher.fetch(attachment.source, source.content, hold)
         return Source(claim, attachment.modality, content)

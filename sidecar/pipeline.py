@@ -48,8 +48,7 @@ class Pipeline:
         self.ledger = Ledger(self.queue, self.requests, settings.max_attempts)
         self._pool, self._bell, self._signal = pool, bell, signal
         self._loader = Loader(pool, settings)
-        prepare_one = partial(prepare, model=model, max_pixels=settings.max_image_pixels)
-        self._threads = Threads(prepare_one, model.encode)
+        self._threads = Threads(partial(prepare, model=model), model.encode, settings)
         self._batcher = Batcher({"image": settings.batch_size, "text": settings.text_batch_size})
         self._results: asyncio.Queue[list[Result]] = asyncio.Queue(WRITERS)
         self._tasks, self._modelled = asyncio.TaskGroup(), asyncio.Event()

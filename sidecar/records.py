@@ -46,12 +46,12 @@ Origin = Claim | Question
 class Source:
     """The content that is to be embedded: an image's bytes or a text. None stands for SQL NULL.
 
-    While it is loaded: the reference to it, a path, a URL or an oid.
+    While it is loaded: the text that refers to it, a path, a URL or an oid.
     """
 
     origin: Origin
     modality: Modality
-    content: bytes | str | int | None
+    content: bytes | str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,10 @@ class Settings:
     """Largest encoded image, bytes; larger ones fail with image_too_large without being read."""
     max_image_pixels: int = 178_956_970
     """Largest image, pixels; larger ones fail with image_too_large. Pillow's own limit, doubled."""
+    isolate: str = "others"
+    """`all`: every picture is decoded in a process of its own; `others`: plain JPEGs on threads."""
+    decoder_bytes: int = 4 * 1024 * 1024 * 1024
+    """Most address space of a decoding process, bytes; a picture that needs more is too large."""
     file_roots: tuple[str, ...] | None = None
     """Directories under which source => 'file' may read; None: no file is read."""
     url_allow: frozenset[str] | None = None
@@ -163,6 +167,8 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "SIDECAR_MAX_ATTEMPTS": ("max_attempts", _number(int, 1)),
     "SIDECAR_MAX_IMAGE_BYTES": ("max_image_bytes", _number(int, 1)),
     "SIDECAR_MAX_IMAGE_PIXELS": ("max_image_pixels", _number(int, 1)),
+    "SIDECAR_ISOLATE": ("isolate", _choice("all", "others")),
+    "SIDECAR_DECODER_BYTES": ("decoder_bytes", _number(int, 512 * 1024 * 1024)),
     "SIDECAR_FILE_ROOTS": ("file_roots", _roots),
     "SIDECAR_URL_ALLOW": ("url_allow", _hosts),
     "SIDECAR_URL_HEADERS": ("url_headers", _headers),

@@ -1,4 +1,5 @@
-"""The threads behind the event loop: a pool that prepares, and one that owns the model."""
+"""The threads behind the event loop: a pool that prepares, with processes that decode pictures for
+it, and one that owns the model."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ import torch
 from sidecar.encoder import Vectors
 from sidecar.errors import RowFault
 from sidecar.faults import halved
+from sidecar.pictures.pool import Decoders
 from sidecar.records import Embedded, Modality, Origin, Prepared, Source
+from sidecar.settings import Settings
 
 # Pictures are prepared one by one; texts together, for one takes only some 20 microseconds.
 CHUNK: dict[Modality, int] = {"image": 1, "text": 128}
@@ -28,9 +31,11 @@ class Threads:
 
     def __init__(
         self,
-        prepare: Callable[[Source], Prepared],
+        prepare: Callable[..., Prepared],
         encode: Callable[[Modality, Sequence[torch.Tensor]], Vectors],
+        settings: Settings,
     ) -> None:
+        self._pictures = Decoders(settings)
         self._prepare_one = prepare
         self._encode_all = encode
         self.seconds = 0.0
@@ -60,7 +65,7 @@ class Threads:
         faults: Faults = []
         for source in sources:
             try:
-                prepared.append(self._prepare_one(source))
+                prepared.append(self._prepare_one(source, decode=self._pictures.decode))
             except RowFault as fault:
                 faults.append((source.origin, fault))
             except Exception as error:
@@ -99,3 +104,4 @@ class Threads:
         """Lets what runs end by itself; starts nothing more."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
         self._device.shutdown(wait=False, cancel_futures=True)
+        self._pictures.stop()

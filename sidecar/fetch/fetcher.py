@@ -47,20 +47,21 @@ class Fetcher:
         """What accounts for one content until it is prepared."""
         return Hold(self._memory)
 
-    async def fetch(self, source: str, reference: str | int, hold: Hold) -> bytes:
+    async def fetch(self, source: str, reference: str, hold: Hold) -> bytes:
         """The content that a column of this source refers to.
 
         Raises RowFault, and HostFault where it cannot be had right now.
         """
-        match source, reference:
-            case "large_object", int(oid):
+        match source:
+            case "large_object":
                 async with self._large:
+                    oid = int(reference)
                     return await read_large_object(self._pool, oid, hold, self.max_bytes)
-            case "file", str(path):
-                return await self._file(path, hold)
-            case "url", str(url):
-                return await self._url(url.strip(), hold)
-        raise TypeError(f"a source {source} cannot refer to {type(reference).__name__}")
+            case "file":
+                return await self._file(reference, hold)
+            case "url":
+                return await self._url(reference.strip(), hold)
+        raise ValueError(f"{source} is no source that is fetched")
 
     async def close(self) -> None:
         """Ends connections and threads."""

@@ -42,8 +42,7 @@ begin
     from unnest($1::jsonb[]) with ordinality as k (key, position)
     join %2$s t on %3$s',
     case
-      when x.source in ('url', 'file') then format('t.%I::text', source)
-      when x.source = 'large_object' then format('t.%I::oid', source)
+      when x.source <> 'inline' then format('t.%I::text', source)
       when x.modality = 'text' then format('left(t.%I::text, 100000)', source)
       else format('t.%I', source)
     end,

@@ -37,9 +37,9 @@ def test_every_error_code_has_its_mend() -> None:
     documented = re.findall(
         r"^\| `([a-z_]+)` \| ", DOCS["operate"].partition("## Error codes")[2], re.M
     )
-    code = r"""(?:RowFault\(|halved\(.*?,\s*)\s*"([a-z_]+)\""""
+    code = r"""(?:RowFault\(|halved\(.*?,\s*|"fault": \[)\s*"([a-z_]+)\""""
     used = set()
-    for path in (ROOT / "sidecar").glob("*.py"):
+    for path in (ROOT / "sidecar").rglob("*.py"):
         used |= set(re.findall(code, path.read_text(encoding="utf-8")))
     assert used | {"crashed"} == set(documented)
 

@@ -8,6 +8,7 @@ import pytest
 
 from sidecar import bundled
 from sidecar.model import Model
+from sidecar.pictures.decode import decode
 from sidecar.prepare import prepare
 from sidecar.records import Modality, Prepared, Source
 from sidecar.settings import Settings
@@ -30,6 +31,10 @@ def prepared(model: Model) -> Callable[..., Prepared]:
 
     def run(content: bytes | str, max_pixels: int = max_image_pixels) -> Prepared:
         modality: Modality = "text" if isinstance(content, str) else "image"
-        return prepare(Source(ORIGIN, modality, content), model, max_pixels=max_pixels)
+        return prepare(
+            Source(ORIGIN, modality, content),
+            model,
+            decode=lambda content: decode(content, max_pixels),
+        )
 
     return run

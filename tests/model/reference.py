@@ -9,9 +9,7 @@ from sidecar.torchvision_ops import declare_missing_operators
 
 declare_missing_operators()
 
-ORIGIN = Claim(
-    attachment=1, key="[42]", generation=1, attempts=1, lane=1, token=1, modality="image"
-)
+ORIGIN = Claim(attachment=1, key="[42]", generation=1, attempts=1, lane=1, token=1, room="image")
 
 
 class OpenClip(NamedTuple):

@@ -15,6 +15,7 @@ from PIL import Image
 from sidecar.bundled.drawings import draw
 from sidecar.errors import RowFault
 from sidecar.model import Model
+from sidecar.pictures.decode import learn_formats
 from sidecar.records import Prepared
 
 Prepare = Callable[..., Prepared]
@@ -206,7 +207,6 @@ def test_bytes_that_are_no_picture_are_a_fault_of_their_row(
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heicmif1", "HEIC"),
         (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b"%PDF-1.7\n", "PDF"),
@@ -261,3 +261,67 @@ def test_the_limit_of_pixels_is_the_callers(prepared: Prepare) -> None:
     assert fault.code == "image_too_large"
     assert "160 x 100 = 16,000 pixels" in str(fault)
     assert prepared(encoded(picture()), max_pixels=16_000).tensor.shape == (3, 72, 72)
+
+
+@pytest.mark.parametrize("quality", [90, 100])
+def test_an_avif_looks_like_what_was_stored(prepared: Prepare, model: Model, quality: int) -> None:
+    tensor = prepared(encoded(picture(), "AVIF", quality=quality)).tensor
+    assert (tensor - model.transform(picture())).abs().mean() < 0.1
+
+
+def test_a_heif_looks_like_what_was_stored(prepared: Prepare, model: Model) -> None:
+    learn_formats()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for options in ({}, {"exif": exif.tobytes()}):
+        tensor = prepared(encoded(picture(), "HEIF", quality=95, **options)).tensor
+        turned = picture().transpose(Image.Transpose.ROTATE_270) if options else picture()
+        assert (tensor - model.transform(turned)).abs().mean() < 0.1
+    assert fault_of(prepared, encoded(picture(), "HEIF")[:400]).code == "image_truncated"
+
+
+def cmyk_profile(ink: tuple[int, int, int], paper: tuple[int, int, int]) -> bytes:
+    """An ICC profile (version 2, 7.2 and 10.8) of a press whose colours all look like `ink`.
+
+    Lab colours as ICC writes them in 8 bits: L * 2.55, a + 128, b + 128.
+    """
+
+    def tag(kind: bytes, body: bytes) -> bytes:
+        return kind + bytes(4) + body
+
+    identity = struct.pack(">9i", *(65536 if n % 4 == 0 else 0 for n in range(9)))
+    ramp = bytes(range(256))
+    black = (0, 128, 128)
+    inks = [paper, black, *[ink, black] * 7]  # the fourth ink is every other corner
+    corners = b"".join(map(bytes, inks))
+    table = tag(b"mft1", bytes([4, 3, 2, 0]) + identity + ramp * 4 + corners + ramp * 3)
+    white = tag(b"XYZ ", struct.pack(">3i", 63190, 65536, 54061))
+    name = tag(b"desc", struct.pack(">I", 5) + b"test\0" + bytes(78))
+    text = tag(b"text", b"none\0")
+    body, entries = b"", b""
+    for signature, content in (
+        (b"desc", name),
+        (b"cprt", text),
+        (b"wtpt", white),
+        (b"A2B0", table),
+    ):
+        entries += signature + struct.pack(">2I", 128 + 4 + 48 + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    header = struct.pack(">I", 128 + 4 + 48 + len(body)) + bytes(4) + b"\x02\x40\0\0"
+    header += (
+        b"prtrCMYKLab " + bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    )
+    return header.ljust(128, b"\0") + struct.pack(">I", 4) + entries + body
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_inks_have_the_colour_that_their_profile_says(prepared: Prepare, kind: str) -> None:
+    # This press prints cyan as a dark red: L 40, a 60, b 40.
+    profile = cmyk_profile((102, 188, 168), (255, 128, 128))
+    cyan = Image.new("CMYK", (64, 64), (255, 0, 0, 0))
+    with_profile = prepared(encoded(cyan, kind, icc_profile=profile)).tensor.mean((1, 2))
+    without = prepared(encoded(cyan, kind)).tensor.mean((1, 2))
+    assert with_profile[0] > with_profile[2]
+    assert without[0] < without[2]
+    broken = prepared(encoded(cyan, kind, icc_profile=profile[:200])).tensor.mean((1, 2))
+    assert torch.equal(broken, without)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 
 from sidecar.errors import RowFault
 from sidecar.model import Model
+from sidecar.pictures.decode import decode
 from sidecar.prepare import prepare
 from sidecar.records import Prepared, Source
 from tests.model.reference import ORIGIN, OpenClip
@@ -82,4 +84,4 @@ def test_the_origin_travels_with_the_tensor(prepared: Prepare) -> None:
 
 def test_null_is_a_mistake_of_the_caller(model: Model) -> None:
     with pytest.raises(TypeError, match="text cannot hold NoneType"):
-        prepare(Source(ORIGIN, "text", None), model, max_pixels=10**6)
+        prepare(Source(ORIGIN, "text", None), model, decode=partial(decode, max_pixels=1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sidecar import bundled
 from sidecar.bundled.drawings import draw
 from sidecar.errors import ServiceFault
 from sidecar.model import Model, Vectors
+from sidecar.pictures.decode import decode
 from sidecar.prepare import prepare
 from sidecar.records import Prepared, Source
 from sidecar.settings import Settings
@@ -154,7 +156,10 @@ def test_the_full_model_has_openclips_vectors(tmp_path: Path) -> None:
 
     model = Model.load(Settings(model_id=f"local-dir:{tmp_path}"))
     sources = [Source(ORIGIN, "image", png(image)) for image in images]
-    ours = model.encode("image", [prepare(s, model, max_pixels=10**6).tensor for s in sources])
+    ours = model.encode(
+        "image",
+        [prepare(s, model, decode=partial(decode, max_pixels=10**6)).tensor for s in sources],
+    )
     assert (model.width, model.context, model.size, ours.shape) == (768, 77, (336, 336), (2, 768))
     assert cosines(ours, their_images).min() >= 0.9999
     np.testing.assert_allclose(

@@ -43,6 +43,14 @@ def test_every_variable_reaches_its_field() -> None:
         "SIDECAR_MAX_ATTEMPTS": "3",
         "SIDECAR_MAX_IMAGE_BYTES": "1000",
         "SIDECAR_MAX_IMAGE_PIXELS": "2000",
+        "SIDECAR_ISOLATE": "ALL",
+        "SIDECAR_DECODER_BYTES": "1000000000",
+        "SIDECAR_FILE_ROOTS": "/srv/pictures:/mnt/more",
+        "SIDECAR_URL_ALLOW": "Img.Example, 10.0.0.1:8080,[::1]",
+        "SIDECAR_URL_HEADERS": '{"https://img.example": {"Authorization": "Bearer a b"}}',
+        "SIDECAR_FETCH_SECONDS": "5",
+        "SIDECAR_FETCHES_PER_HOST": "2",
+        "SIDECAR_FETCH_BYTES": "3000",
         "SIDECAR_LOG_FORMAT": "json",
         "SIDECAR_LOG_LEVEL": "Debug",
     }
@@ -61,6 +69,14 @@ def test_every_variable_reaches_its_field() -> None:
         max_attempts=3,
         max_image_bytes=1000,
         max_image_pixels=2000,
+        isolate="all",
+        decoder_bytes=1000000000,
+        file_roots=("/srv/pictures", "/mnt/more"),
+        url_allow=frozenset(["img.example", "10.0.0.1:8080", "[::1]"]),
+        url_headers={"https://img.example": {"Authorization": "Bearer a b"}},
+        fetch_seconds=5.0,
+        fetches_per_host=2,
+        fetch_bytes=3000,
         log_format="json",
         log_level="debug",
     )
@@ -118,3 +134,30 @@ def test_a_lease_must_be_a_finite_number(given: str) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().model_id = "bundled"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("SIDECAR_FILE_ROOTS", "pictures:/srv", "pictures is no absolute path"),
+        ("SIDECAR_URL_ALLOW", "https://img.example", "is no host"),
+        ("SIDECAR_URL_ALLOW", "*.example", "is no host"),
+        ("SIDECAR_URL_HEADERS", "Bearer secret", "must be JSON such as"),
+        ("SIDECAR_URL_HEADERS", '["secret"]', "must be JSON such as"),
+        ("SIDECAR_URL_HEADERS", '{"img.example": {"A": "secret"}}', "must be origins"),
+        ("SIDECAR_URL_HEADERS", '{"https://img.example/x": {"A": "secret"}}', "must be origins"),
+        ("SIDECAR_URL_HEADERS", '{"https://a@img.example": {"A": "secret"}}', "must be origins"),
+        ("SIDECAR_URL_HEADERS", '{"https://img.example": "secret"}', "must have headers"),
+        ("SIDECAR_URL_HEADERS", '{"https://img.example": {"Host": "secret"}}', "must have headers"),
+        ("SIDECAR_URL_HEADERS", '{"https://img.example": {"A:": "secret"}}', "must have headers"),
+        (
+            "SIDECAR_URL_HEADERS",
+            '{"https://i.example": {"A": "secret\\nB: c"}}',
+            "must have headers",
+        ),
+    ],
+)
+def test_what_a_url_may_lead_to_is_read_strictly(name: str, value: str, words: str) -> None:
+    message = mistakes(**{name: value})
+    assert words in message
+    assert "secret" not in message
