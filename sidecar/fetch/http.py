@@ -54,12 +54,8 @@ class Http:
         self._headers = headers
         self._seconds = seconds
         self._network = CheckedNetwork(allowed)
-        self._connections = httpcore2.AsyncConnectionPool(
-            max_connections=None,  # Hosts and the claims bound them.
-            max_keepalive_connections=KEPT,
-            keepalive_expiry=KEPT_SECONDS,
-            network_backend=self._network,
-        )
+        self._pools: dict[str, httpcore2.AsyncConnectionPool] = {}
+        self._making = asyncio.Lock()
 
     async def get(self, url: str, hold: Hold, most: int) -> bytes:
         """The content behind a URL, at most `most` bytes, which `hold` accounts for.
@@ -86,7 +82,24 @@ class Http:
     async def close(self) -> None:
         """Ends all connections."""
         self._network.close()
-        await self._connections.aclose()
+        for connections in self._pools.values():
+            await connections.aclose()
+
+    async def _connections(self, scheme: str) -> httpcore2.AsyncConnectionPool:
+        async with self._making:
+            if scheme not in self._pools:
+                # One for all connections: reading the system's certificates takes 0.1 s.
+                context = None
+                if scheme == "https":
+                    context = await asyncio.to_thread(httpcore2.default_ssl_context)
+                self._pools[scheme] = httpcore2.AsyncConnectionPool(
+                    ssl_context=context,
+                    max_connections=None,  # Hosts and the claims bound them.
+                    max_keepalive_connections=KEPT,
+                    keepalive_expiry=KEPT_SECONDS,
+                    network_backend=self._network,
+                )
+            return self._pools[scheme]
 
     async def _ask(self, target: Target, hold: Hold, most: int, seconds: float) -> bytes | str:
         """The content, or where it is instead."""
@@ -116,7 +129,8 @@ class Http:
             port=None if target.port == PORTS[target.scheme] else target.port,
             target=target.path.encode(),
         )
-        async with self._connections.stream("GET", url, headers=self._sent(target)) as response:
+        connections = await self._connections(target.scheme)
+        async with connections.stream("GET", url, headers=self._sent(target)) as response:
             headers = {name.lower(): value for name, value in response.headers}
             if response.status in REDIRECTS and b"location" in headers:
                 return headers[b"location"].decode("utf-8", "replace")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,8 @@ from tests.fix_web import Request, Server
 
 Web = Callable[..., Server]
 LIMIT = 100_000
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
+"""For the name localhost, signed by itself, and its key: for these tests alone."""
 
 
 async def get_all(
@@ -303,3 +307,21 @@ def test_bodies_that_stop_half_way_leave_room_for_other_hosts(web: Web) -> None:
     *failed, arrived = asyncio.run(get_all(*[stuck.url] * 4, good.url, **options))  # type: ignore[arg-type]
     assert arrived == b"x" * 90_000
     assert all(isinstance(answer, RowFault) for answer in failed)
+
+
+def test_https_is_checked_against_the_name_in_the_url_not_the_address(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = web(lambda request: request.say(200, b"private"))
+    encrypted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    encrypted.load_cert_chain(CERTIFICATE)
+    server.socket = encrypted.wrap_socket(server.socket, server_side=True)
+    named, numbered = f"https://localhost:{server.port}", f"https://127.0.0.1:{server.port}"
+    assert "certificate verify failed" in str(fault(named, allow="localhost"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    headers = {named: {"X-Key": "secret"}}
+    assert get(named, allow="localhost", headers=headers) == b"private"
+    assert server.seen[0][1]["x-key"] == "secret"
+    assert "certificate verify failed" in str(fault(numbered))
+    assert fault(named, allow="127.0.0.1").code == "fetch_refused"
+    assert len(server.seen) == 1

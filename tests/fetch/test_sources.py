@@ -13,6 +13,8 @@ import psycopg
 import pytest
 from PIL import Image
 
+from sidecar.errors import RowFault
+from sidecar.fetch.files import read_file
 from tests.fix_live import Start, wait_until_quiet
 from tests.fix_postgres import Connect
 from tests.fix_web import Server
@@ -331,3 +333,24 @@ def test_every_type_of_text_can_name_a_picture(connect: Connect, type_: str) -> 
         "image",
         "url",
     )
+
+
+def test_a_link_that_changes_after_the_look_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, secret, place = tmp_path / "root", tmp_path / "secret", tmp_path / "root" / "1.png"
+    root.mkdir()
+    secret.write_bytes(b"secret")
+    place.write_bytes(picture(1))
+    really_open = os.open
+
+    def swapped(path: str, flags: int) -> int:
+        place.unlink()
+        place.symlink_to(secret)
+        return really_open(path, flags)
+
+    monkeypatch.setattr(os, "open", swapped)
+    with pytest.raises(RowFault) as caught:
+        read_file(str(place), [str(root)], 1000)
+    monkeypatch.undo()
+    assert caught.value.code == "file_outside_roots"
