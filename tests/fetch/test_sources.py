@@ -199,6 +199,29 @@ def test_a_server_that_hangs_holds_up_nobody_else(connect: Connect, live: Start,
     assert len(hanging.seen) == 2
 
 
+def test_pictures_in_the_table_never_wait_for_those_that_are_fetched(
+    connect: Connect, live: Start, web: Web
+) -> None:
+    connection = table(connect, "url")
+    hanging = web(lambda request: request.server.over.wait(60))
+    live(url_allow=frozenset(["127.0.0.1"]), batch_size=4, fetches_per_host=1000)
+    connection.execute(
+        "insert into named select n, %s from generate_series(1, 100) n", [hanging.url]
+    )
+    for _ in range(200):
+        if len(hanging.seen) == 16:  # as many as are ever taken at a time
+            break
+        connection.execute("select pg_sleep(0.05)")
+    keep(connection, *range(1, 9))
+    for _ in range(200):
+        done = connection.execute("select count(photo_embedding) from kept").fetchone()
+        if done == (8,):
+            break
+        connection.execute("select pg_sleep(0.05)")
+    assert done == (8,)
+    assert len(hanging.seen) == 16
+
+
 def test_files_are_read_under_the_roots_and_nowhere_else(
     connect: Connect, live: Start, tmp_path: Path
 ) -> None:
