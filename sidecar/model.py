@@ -18,7 +18,8 @@ from torch.nn import functional
 from sidecar import bundled
 from sidecar.checkpoint import Checkpoint, build, build_tokenizer, find_checkpoint
 from sidecar.errors import ServiceFault
-from sidecar.records import Modality
+from sidecar.recipe import Recipe
+from sidecar.records import Modality, Vectors
 from sidecar.settings import Settings
 from sidecar.texts import may_shorten, shortened, tokenise
 from sidecar.torchvision_ops import declare_missing_operators
@@ -29,8 +30,6 @@ the model's size before it crops the middle: 1 x 60,000 pixels would become 336 
 
 INPUT_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
-Vectors = np.ndarray[Any, np.dtype[np.float32]]
-
 
 class Model:
     """Both towers of one OpenCLIP model on one device.
@@ -39,7 +38,7 @@ class Model:
     """
 
     name: str
-    """The model's id as in VISION_MODEL_ID."""
+    """VISION_MODEL_ID, and after a # all that makes its vectors others: precision, size, recipe."""
     width: int
     """Length of its vectors."""
     device: str
@@ -50,22 +49,32 @@ class Model:
     """Tokens of a text, start and end included."""
     size: tuple[int, int]
     """Pixels of the model's input: height, width."""
+    recipe: Recipe
+    """How contents become views."""
     notice: str | None
     """One sentence for people where the model is not what they might take it for."""
 
     def __init__(
-        self, checkpoint: Checkpoint, network: Any, tokenizer: Any, *, device: str, precision: str
+        self,
+        checkpoint: Checkpoint,
+        network: Any,
+        tokenizer: Any,
+        *,
+        device: str,
+        precision: str,
+        settings: Settings,
     ) -> None:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
         preprocess = PreprocessCfg(**network.visual.preprocess_cfg)
         height, width = preprocess.input_size[1:]
-        self.name = checkpoint.model_id
         self.width = int(checkpoint.towers["embed_dim"])
         self.device = device
         self.precision = precision
         self.context = int(network.context_length)
         self.size = (int(height), int(width))
+        self.recipe = Recipe.of(settings, min(self.size))
+        self.name = _name(checkpoint, precision, min(self.size), self.recipe)
         self.notice = bundled.NOTICE if checkpoint.is_bundled else None
         self._network = network
         self._tokenizer = tokenizer
@@ -87,7 +96,9 @@ class Model:
         checkpoint = find_checkpoint(settings.model_id, settings.hf_token)
         network = build(checkpoint, precision=precision, device=device, size=settings.vision_size)
         tokenizer = build_tokenizer(checkpoint)
-        return cls(checkpoint, network, tokenizer, device=device, precision=precision)
+        return cls(
+            checkpoint, network, tokenizer, device=device, precision=precision, settings=settings
+        )
 
     def warm_up(self) -> None:
         """Runs both towers once, so that the first row need not wait. Raises ServiceFault."""
@@ -154,6 +165,16 @@ class Model:
         with shortened(self._network, tokens) as short:
             features = self._network.encode_text(short.to(self.device))
         return features
+
+
+def _name(checkpoint: Checkpoint, precision: str, size: int, recipe: Recipe) -> str:
+    own = np.min(checkpoint.towers["vision_cfg"].get("image_size", size))
+    parts = [
+        precision if precision != "fp32" else "",
+        f"size={size}" if size != own else "",
+        recipe.name,
+    ]
+    return "#".join([checkpoint.model_id, ",".join(part for part in parts if part)]).rstrip("#")
 
 
 def _middle(image: Image.Image) -> Image.Image:
