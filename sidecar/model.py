@@ -7,6 +7,7 @@ Everything heavy is imported when a model is loaded, so that importing this modu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.nn import functional
 from sidecar import bundled
 from sidecar.checkpoint import Checkpoint, build, build_tokenizer, find_checkpoint
 from sidecar.errors import ServiceFault
+from sidecar.exported import ExportedNetwork, directory_of, export
 from sidecar.recipe import Recipe
 from sidecar.records import Modality, Vectors
 from sidecar.settings import Settings
@@ -76,6 +78,8 @@ class Model:
         self.recipe = Recipe.of(settings, min(self.size))
         self.name = _name(checkpoint, precision, min(self.size), self.recipe)
         self.notice = bundled.NOTICE if checkpoint.is_bundled else None
+        self._checkpoint = checkpoint
+        self._wanted_size = settings.vision_size
         self._network = network
         self._tokenizer = tokenizer
         self._transform = image_transform_v2(preprocess, is_train=False)
@@ -91,14 +95,32 @@ class Model:
         """
         declare_missing_operators()
         torch.set_float32_matmul_precision(settings.matmul_precision)
-        device = _device(settings.cuda_device)
-        precision = settings.precision or ("fp16" if device.startswith("cuda") else "fp32")
         checkpoint = find_checkpoint(settings.model_id, settings.hf_token)
-        network = build(checkpoint, precision=precision, device=device, size=settings.vision_size)
+        if settings.backend == "onnx":
+            if (settings.precision or "fp32") != "fp32" or (settings.cuda_device or "cpu") != "cpu":
+                raise ServiceFault(
+                    "MODEL_BACKEND=onnx works in fp32 on the CPU: unset MODEL_PRECISION and"
+                    " CUDA_DEVICE, or set MODEL_BACKEND=torch."
+                )
+            device, precision = "cpu", "fp32"
+            network: Any = ExportedNetwork(directory_of(checkpoint, settings.vision_size))
+        else:
+            device = _device(settings.cuda_device)
+            precision = settings.precision or ("fp16" if device.startswith("cuda") else "fp32")
+            network = build(
+                checkpoint, precision=precision, device=device, size=settings.vision_size
+            )
         tokenizer = build_tokenizer(checkpoint)
         return cls(
             checkpoint, network, tokenizer, device=device, precision=precision, settings=settings
         )
+
+    def export(self) -> Path:
+        """Writes both towers for MODEL_BACKEND=onnx; where to. Raises ServiceFault."""
+        directory = directory_of(self._checkpoint, self._wanted_size)
+        pixels = torch.zeros(3, *self.size)
+        export(self._network, directory, pixels, self.tokenise("an example")[0])
+        return directory
 
     def warm_up(self) -> None:
         """Runs both towers once, so that the first row need not wait. Raises ServiceFault."""

@@ -28,6 +28,8 @@ class Settings:
     """Pixels, square; None: the model's own. Another size resamples the position embeddings."""
     precision: str | None = None
     """fp16, bf16, fp32; None: fp16 on CUDA, else fp32. Lower is faster; vectors move by 1.5e-4."""
+    backend: str = "torch"
+    """torch, or onnx: the towers that `sidecar export` wrote, run by ONNX Runtime on the CPU."""
     matmul_precision: str = "high"
     """Of fp32 products, in torch's words: highest, high or medium; `high` lets them use TF32."""
     enable_tta: bool = False
@@ -131,6 +133,7 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "VISION_MODEL_ID": ("model_id", str.strip),
     "VISION_SIZE": ("vision_size", _number(int, 16)),
     "MODEL_PRECISION": ("precision", _choice("fp16", "bf16", "fp32")),
+    "MODEL_BACKEND": ("backend", _choice("torch", "onnx")),
     "MATMUL_PRECISION": ("matmul_precision", _choice("highest", "high", "medium")),
     "ENABLE_TTA": ("enable_tta", _switch),
     "TTA_CROP_SIZE": ("tta_crop_size", _number(int, 8)),

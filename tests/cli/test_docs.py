@@ -53,6 +53,7 @@ def test_every_command_is_described_with_an_example_that_exists() -> None:
         "import",
         "search",
         "status",
+        "export",
         "doctor",
     ]
     assert set(COMMANDS) == set(re.findall(r"^## sidecar (\w+)$", DOCS["commands"], flags=re.M))
