@@ -50,7 +50,7 @@ class Batcher:
         On a slow device a question would else wait for minutes behind a full batch of pictures.
         """
         modality = batch[0].modality
-        fits = max(1, int(LONGEST_BATCH * len(batch) / max(seconds, 1e-6)))
+        fits = max(1, int(LONGEST_BATCH * _views(batch) / max(seconds, 1e-6)))
         # A first batch can be slow for reasons of its own, so the size may grow back, by doubling.
         self._sizes[modality] = min(self.limits[modality], fits, 2 * self._sizes[modality])
 
@@ -77,7 +77,13 @@ class Batcher:
 
     def _take(self, modality: Modality) -> list[Prepared]:
         batch: list[Prepared] = []
+        room = self._sizes[modality]
         for waiting in self._waiting[modality]:
-            while waiting and len(batch) < self._sizes[modality]:
+            while waiting and (not batch or len(waiting[0].views) <= room):
                 batch.append(waiting.popleft())
+                room -= len(batch[-1].views)
         return batch
+
+
+def _views(batch: list[Prepared]) -> int:
+    return sum(len(prepared.views) for prepared in batch)

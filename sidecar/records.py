@@ -15,6 +15,7 @@ import torch
 Modality = Literal["image", "text"]
 Room = Literal["image", "text", "fetch"]
 """What claims are counted by: what must be fetched from elsewhere takes no other row's place."""
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,13 @@ class Prepared:
     modality: Modality
     tensor: torch.Tensor
     truncated: bool = False
+    others: tuple[torch.Tensor, ...] = ()
+    """Further views of the same content, whose vectors are pooled with the first one's."""
+
+    @property
+    def views(self) -> tuple[torch.Tensor, ...]:
+        """All that the model must look at."""
+        return self.tensor, *self.others
 
 
 @dataclass(frozen=True, slots=True)

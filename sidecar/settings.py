@@ -29,8 +29,20 @@ class Settings:
     """Pixels, square; None: the model's own. Another size resamples the position embeddings."""
     precision: str | None = None
     """fp16, bf16, fp32; None: fp16 on CUDA, else fp32. Lower is faster; vectors move by 1.5e-4."""
+    backend: str = "torch"
+    """torch, or onnx: the towers that `sidecar export` wrote, run by ONNX Runtime on the CPU."""
     matmul_precision: str = "high"
     """Of fp32 products, in torch's words: highest, high or medium; `high` lets them use TF32."""
+    enable_tta: bool = False
+    """Five crops of each picture, tiles of a panorama; their vectors are pooled."""
+    tta_crop_size: int | None = None
+    """Side of a crop, pixels of a picture whose short side is the model's; None: 7/8 of that."""
+    tta_scales: tuple[float, ...] = (1.0,)
+    """How many times as large the picture is looked at; five crops each."""
+    panorama_max_ratio: float = 2.6
+    """Sides' ratio above which a picture is cut into overlapping tiles, with ENABLE_TTA=1."""
+    text_templates: tuple[str, ...] = ()
+    """Each with one %s for the text; their vectors are pooled."""
     cuda_device: str | None = None
     """`0`, `cuda:1` or `cpu`; None: the first CUDA device, or the CPU without one."""
     hf_token: str | None = None
@@ -92,6 +104,29 @@ def _number(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
         return value
 
     return parse
+
+
+def _switch(text: str) -> bool:
+    value = text.strip().lower()
+    if value not in ("0", "1", "false", "true", "no", "yes", "off", "on"):
+        raise ValueError("must be 1 or 0")
+    return value in ("1", "true", "yes", "on")
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    parse = _number(float, 0.1)
+    try:
+        scales = tuple(parse(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("must be numbers, at least 0.1, such as 1,1.25") from None
+    return tuple(dict.fromkeys(scales))
+
+
+def _templates(text: str) -> tuple[str, ...]:
+    templates = tuple(part.strip() for part in text.split("|"))
+    if any(template.count("%s") != 1 for template in templates):
+        raise ValueError("must be prompts with one %s each, separated by |")
+    return templates
 
 
 def _device(text: str) -> str:
@@ -158,7 +193,13 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "VISION_MODEL_ID": ("model_id", str.strip),
     "VISION_SIZE": ("vision_size", _number(int, 16)),
     "MODEL_PRECISION": ("precision", _choice("fp16", "bf16", "fp32")),
+    "MODEL_BACKEND": ("backend", _choice("torch", "onnx")),
     "MATMUL_PRECISION": ("matmul_precision", _choice("highest", "high", "medium")),
+    "ENABLE_TTA": ("enable_tta", _switch),
+    "TTA_CROP_SIZE": ("tta_crop_size", _number(int, 8)),
+    "TTA_SCALES": ("tta_scales", _scales),
+    "PANORAMA_MAX_RATIO": ("panorama_max_ratio", _number(float, 1)),
+    "TEXT_TEMPLATES": ("text_templates", _templates),
     "CUDA_DEVICE": ("cuda_device", _device),
     "HF_TOKEN": ("hf_token", str.strip),
     "SIDECAR_BATCH_SIZE": ("batch_size", _number(int, 1)),

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from sidecar.encoder import Vectors
 from sidecar.errors import RowFault
 from sidecar.faults import halved
 from sidecar.pictures.pool import Decoders
-from sidecar.records import Embedded, Modality, Origin, Prepared, Source
+from sidecar.recipe import pooled
+from sidecar.records import Embedded, Modality, Origin, Prepared, Source, Vectors
 from sidecar.settings import Settings
 
 # Pictures are prepared one by one; texts together, for one takes only some 20 microseconds.
@@ -93,12 +93,11 @@ class Threads:
         return embedded, faults
 
     async def _encode(self, batch: list[Prepared]) -> Vectors:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._device,
-            self._encode_all,
-            batch[0].modality,
-            [prepared.tensor for prepared in batch],
+        views = [view for prepared in batch for view in prepared.views]
+        vectors = await asyncio.get_running_loop().run_in_executor(
+            self._device, self._encode_all, batch[0].modality, views
         )
+        return pooled(vectors, [len(prepared.views) for prepared in batch])
 
     def stop(self) -> None:
         """Lets what runs end by itself; starts nothing more."""

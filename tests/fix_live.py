@@ -20,8 +20,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sidecar.encoder import Vectors
-from sidecar.records import Modality
+from sidecar.recipe import Recipe
+from sidecar.records import Modality, Vectors
 from sidecar.service import serve
 from sidecar.settings import Settings
 
@@ -42,6 +42,7 @@ class HashEncoder:
     name = "hash"
     width = WIDTH
     device = "cpu"
+    recipe = Recipe()
 
     def __init__(self) -> None:
         self.asked = 0

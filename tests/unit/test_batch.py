@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import torch
 
@@ -71,6 +72,16 @@ async def test_a_slow_model_gets_small_batches_so_that_a_question_need_not_wait(
     assert len(await batcher.next()) == 1
     batcher.learn(batch[:1], LONGEST_BATCH / 8)
     assert len(await batcher.next()) == 2  # grows by doubling, to 8 in the end
+
+
+async def test_a_batch_is_as_large_as_its_views() -> None:
+    batcher = grown({"image": 8})
+    crops = [replace(row(number, modality="image"), others=(TENSOR,) * 4) for number in range(3)]
+    batcher.put(crops)
+    assert [len(await batcher.next()) for _ in range(3)] == [1, 1, 1]
+    many = replace(crops[0], others=(TENSOR,) * 20)
+    batcher.put([many, row(9, modality="image")])
+    assert [len(await batcher.next()) for _ in range(2)] == [1, 1]  # alone, for it fits in none
 
 
 async def test_close_throws_away_what_waits_and_ends_the_model() -> None:
