@@ -66,6 +66,7 @@ async def check_database(pool: asyncpg.Pool, model: Encoder) -> None:
     """Registers the model, and takes up attachments that were made before any sidecar ran."""
     if await pool.fetchval("select to_regclass('sidecar.pending')") is None:
         raise ServiceFault("This database has no schema sidecar yet: run `sidecar migrate` first.")
+    await pool.execute(statement("note_columns"))
     await pool.execute(statement("register_model"), model.name, model.width)
     await pool.execute(statement("stop_serving"), model.name)
     await pool.execute(statement("start_serving"), model.name)
