@@ -18,6 +18,7 @@ from sidecar.database import RETRYABLE, connect, create_pool, persistently
 from sidecar.encoder import Encoder
 from sidecar.errors import ServiceFault
 from sidecar.pipeline import Pipeline
+from sidecar.reconcile import Reconciler
 from sidecar.settings import Settings
 from sidecar.signals import Signal, silent
 from sidecar.statements import statement
@@ -28,6 +29,7 @@ log = logging.getLogger("sidecar.service")
 HEARTBEAT = 2.0
 FEED = 0.5
 INDEX = 2.0
+SWEEP = 2.0
 SETTLE = 0.25
 # Of the 10 s in which a sidecar must be gone after SIGTERM: for what the model has, for farewell.
 DRAIN, FAREWELL = 6.0, 2.0
@@ -106,6 +108,7 @@ async def _run(
         await heart.beat(bell.backend_pid, rate)
 
     indexes = Indexes(partial(connect, url))
+    reconciler = Reconciler(pool, heart.model, settings.sweep_seconds)
 
     async def build_indexes() -> None:
         await indexes.build(await pipeline.attachments.refresh())
@@ -117,6 +120,7 @@ async def _run(
         _every(SETTLE, pipeline.queue.settle_rest),
         _every(FEED, partial(_feed, bell, pool, pipeline)),
         _every(INDEX, build_indexes),
+        _every(SWEEP, reconciler.turn),
         _every(settings.lease_seconds / 2, partial(tidy, pool, settings.max_attempts)),
     )
     work: asyncio.Future[Any] = asyncio.ensure_future(pipeline.run())

@@ -30,7 +30,7 @@ class Heart:
     def __init__(self, pool: asyncpg.Pool, model: str, device: str) -> None:
         self.id = uuid.uuid4()
         self._pool = pool
-        self._model = model
+        self.model = model
         self._device = device
 
     async def beat(self, backend_pid: int | None, items_per_second: float) -> None:
@@ -42,7 +42,7 @@ class Heart:
             os.getpid(),
             backend_pid,
             self._device,
-            self._model,
+            self.model,
             __version__,
             items_per_second,
         )

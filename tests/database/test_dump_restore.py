@@ -1,11 +1,11 @@
-"""pg_dump and pg_restore into a fresh database: attachments, triggers and vectors come back, and only
-what was pending is embedded."""
+"""pg_dump and pg_restore into a fresh database: attachments, triggers and vectors come back, and
+only what was pending is embedded."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -146,3 +146,93 @@ def test_a_restored_database_goes_on_where_the_dump_was_made(
             "select * from sidecar.doctor() where finding !~ 'no sidecar|failed with|dblink'"
         ).fetchall()
         connection.close()
+
+
+def test_a_column_is_dropped_by_its_name_before_anything_ran_after_a_restore(
+    connect: Connect, postgres: Server, database: str, empty_database: str, tmp_path: Path
+) -> None:
+    fill(connect(database))
+    copy_database(postgres, postgres, (database, empty_database), tmp_path / "dump", "custom")
+    connection = connect(empty_database)
+    again = """select sidecar.attach('"a shop"."No te"', 'body')"""
+    assert scalar(connection, again) == 1
+    connection.execute("""select sidecar.detach('"a shop"."No te"', 'body', drop_column => true)""")
+    assert scalar(
+        connection,
+        "select array_agg(attname::text order by attnum) from pg_attribute"
+        """ where attrelid = '"a shop"."No te"'::regclass and attnum > 0 and not attisdropped""",
+    ) == ["id", "body", "title", "title_embedding"]
+
+
+def loopback_roles(connection: Connection) -> tuple[str, str]:
+    """The role that embed_text asks with here, and the one that this database should have."""
+    row = connection.execute(
+        "select o.option_value, 'sidecar_loopback_' || d.oid"
+        " from pg_user_mappings u, pg_options_to_table(u.umoptions) o, pg_database d"
+        " where u.srvname = 'sidecar_loopback' and o.option_name = 'user'"
+        " and d.datname = current_database()"
+    ).fetchone()
+    assert row is not None
+    return row
+
+
+def test_a_restored_database_asks_itself(
+    connect: Connect, postgres: Server, database: str, empty_database: str, tmp_path: Path
+) -> None:
+    migrate.upgrade(database)  # a copy of the template has the template's role
+    copy_database(postgres, postgres, (database, empty_database), tmp_path / "dump", "custom")
+    answering = AnsweringSidecar(empty_database)
+    answering.start()
+    try:
+        connect(empty_database).execute("select sidecar.embed_text('before')")
+        migrate.upgrade(empty_database)
+        mapped, own = loopback_roles(connect(empty_database))
+        assert mapped == own
+        connect(empty_database).execute("select sidecar.embed_text('after')")
+        assert answering.asked == ["before", "after"]
+    finally:
+        answering.stop()
+    mapped, other = loopback_roles(connect(database))
+    assert mapped == other != own
+    assert not scalar(
+        connect(empty_database), f"select has_schema_privilege('{other}', 'sidecar', 'usage')"
+    )
+
+
+def test_a_plain_owner_restores_and_migrates(
+    connect: Connect,
+    sidecars: Start,
+    role: Callable[..., str],
+    postgres: Server,
+    database: str,
+    empty_database: str,
+    tmp_path: Path,
+) -> None:
+    fill(connect(database))
+    owner = role(empty_database)
+    name, place = urlsplit(owner).username, urlsplit(empty_database).path[1:]
+    connect(empty_database).execute(
+        "create extension vector; create extension dblink;"
+        f"alter database {place} owner to {name}; alter schema public owner to {name}"
+    )
+    program(postgres, "pg_dump", "-Fc", "-f", tmp_path / "dump", database)
+    restored = subprocess.run(
+        [
+            *(postgres.cluster.programs.root / "bin" / "pg_restore", "--no-owner", "--no-acl"),
+            *("-d", owner, tmp_path / "dump"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    # What only a superuser may do, and what sidecar migrate does where it can.
+    refused = re.findall(r"Command was: (.*)", restored.stderr)
+    assert all(re.match(r"COMMENT ON EXTENSION|CREATE SERVER|.*MAPPING", line) for line in refused)
+    connect(empty_database).execute(f"grant usage on foreign data wrapper dblink_fdw to {name}")
+    migrate.upgrade(owner)
+    connection = connect(owner)
+    connection.execute("""insert into "a shop"."No te" values (41, 'new', null)""")
+    sidecar = sidecars(owner)
+    wait_until_quiet(connection)
+    assert assert_right(connection, '"a shop"."No te"') == 41
+    connection.execute("select sidecar.embed_text('a')")
+    sidecar.stop()
