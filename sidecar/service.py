@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from sidecar.bell import Bell
-from sidecar.database import RETRYABLE, connect, create_pool, persistently
+from sidecar.database import CHANGED, RETRYABLE, connect, create_pool, persistently, report
 from sidecar.encoder import Encoder
 from sidecar.errors import ServiceFault
 from sidecar.pipeline import Pipeline
@@ -50,12 +50,13 @@ async def serve(
     """
     pool = await persistently(partial(create_pool, url, 8), "connect")
     try:
-        await persistently(partial(check_database, pool, model), "start")
+        register = partial(check_database, pool, model)
+        await persistently(register, "start")
         bell = Bell(partial(connect, url), pool)
         pipeline = Pipeline(pool, bell, model, settings, signal)
         heart = Heart(pool, model.name, model.device)
         await persistently(partial(heart.beat, None, 0.0), "heartbeat")
-        await _run(url, pool, bell, pipeline, heart, settings, stop, ready)
+        await _run(url, pool, register, bell, pipeline, heart, settings, stop, ready)
     finally:
         try:
             async with asyncio.timeout(1):
@@ -96,6 +97,7 @@ async def check_database(pool: asyncpg.Pool, model: Encoder) -> None:
 async def _run(
     url: str,
     pool: asyncpg.Pool,
+    register: Callable[[], Awaitable[None]],
     bell: Bell,
     pipeline: Pipeline,
     heart: Heart,
@@ -105,7 +107,9 @@ async def _run(
 ) -> None:
     async def beat() -> None:
         rate = await pipeline.ledger.tally.store(pool)
-        await heart.beat(bell.backend_pid, rate)
+        if not await heart.beat(bell.backend_pid, rate):
+            log.warning("schema_new")
+            await register()
 
     indexes = Indexes(partial(connect, url))
     reconciler = Reconciler(pool, heart.model, settings.sweep_seconds)
@@ -140,7 +144,7 @@ async def _run(
         for task in (background, work, stopped):
             task.cancel()
         await asyncio.gather(background, work, stopped, return_exceptions=True)
-        with suppress(TimeoutError, *RETRYABLE):
+        with suppress(TimeoutError, *RETRYABLE, *CHANGED):
             async with asyncio.timeout(FAREWELL):
                 await pipeline.queue.release_all()
                 await pipeline.requests.refuse_all("The sidecar stopped; ask again.")
@@ -150,12 +154,13 @@ async def _run(
 
 
 async def _every(seconds: float, call: Callable[[], Awaitable[object]]) -> None:
-    """Calls at this interval, for ever; a database that is away is logged and asked again."""
+    """Calls at this interval, for ever; a database that is away, or has lost our schema, is logged
+    and asked again."""
     while True:
         try:
             await call()
-        except RETRYABLE as error:
-            log.warning("background", extra={"error": str(error) or type(error).__name__})
+        except (*RETRYABLE, *CHANGED) as error:
+            report(error, "background", seconds)
         await asyncio.sleep(seconds)
 
 

@@ -33,9 +33,10 @@ class Heart:
         self.model = model
         self._device = device
 
-    async def beat(self, backend_pid: int | None, items_per_second: float) -> None:
-        """Says that this sidecar lives; older than 10 s it counts as dead."""
-        await self._pool.execute(
+    async def beat(self, backend_pid: int | None, items_per_second: float) -> bool:
+        """Says that this sidecar lives; older than 10 s it counts as dead. Whether its model is
+        known: not where the schema was made anew."""
+        known: bool = await self._pool.fetchval(
             statement("heartbeat"),
             self.id,
             socket.gethostname(),
@@ -46,6 +47,7 @@ class Heart:
             __version__,
             items_per_second,
         )
+        return known
 
     async def stop(self) -> None:
         """Takes the row back, so that questions fail at once instead of waiting."""

@@ -173,7 +173,7 @@ def loopback_roles(connection: Connection) -> tuple[str, str]:
         " and d.datname = current_database()"
     ).fetchone()
     assert row is not None
-    return row
+    return str(row[0]), str(row[1])
 
 
 def test_a_restored_database_asks_itself(
