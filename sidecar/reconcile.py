@@ -13,18 +13,15 @@ import time
 import asyncpg
 
 from sidecar.database import RETRYABLE
+from sidecar.slices import LOCK_TIMEOUT, Slices
 from sidecar.statements import statement
 
 log = logging.getLogger("sidecar.reconcile")
 
-# Rows looked at in one transaction; what it queues is locked against the application meanwhile.
-SLICE = 2_000
 # No slice is read while so many rows wait in the lane that it fills.
 LOW_WATER = 5_000
 # Of each second, 0.9 are for others.
 REST = 9.0
-# Who waits for the application may keep it waiting: a slice that meets a lock is tried again later.
-LOCK_TIMEOUT = "set local lock_timeout = '20ms'"
 
 
 class Reconciler:
@@ -35,7 +32,7 @@ class Reconciler:
         self._pool = pool
         self._model = model
         self._interval = interval
-        self._size: dict[int, int] = {}
+        self._slices = Slices()
 
     async def turn(self) -> None:
         """Begins the passes that are due and does their slices; returns when none is to be done
@@ -60,17 +57,14 @@ class Reconciler:
 
     async def _step(self, attachment: int, table: str) -> bool:
         """One slice; whether it was done. What one table refuses holds no other up."""
-        size = self._size.get(attachment, SLICE)
         try:
-            done = await self._slice(attachment, table, size)
+            done = await self._slice(attachment, table, self._slices.size(attachment))
         except asyncpg.LockNotAvailableError:
-            # Down to the one row that the application holds.
-            self._size[attachment] = max(size // 4, 1)
-            return size > 1
+            return self._slices.met_lock(attachment)
         except (*RETRYABLE, asyncpg.PostgresError) as error:
             log.warning("sweep_refused", extra={"table": table, "error": str(error)})
             return False
-        self._size[attachment] = min(size * 2, SLICE)
+        self._slices.went_well(attachment)
         return done
 
     async def _slice(self, attachment: int, table: str, size: int) -> bool:

@@ -21,6 +21,7 @@ from sidecar.pipeline import Pipeline
 from sidecar.reconcile import Reconciler
 from sidecar.settings import Settings
 from sidecar.signals import Signal, silent
+from sidecar.slices import Slices
 from sidecar.statements import statement
 from sidecar.sweep import Heart, Indexes, feed, tidy
 
@@ -122,7 +123,7 @@ async def _run(
         _every(HEARTBEAT, beat),
         _every(settings.lease_seconds / 4, pipeline.queue.renew),
         _every(SETTLE, pipeline.queue.settle_rest),
-        _every(FEED, partial(_feed, bell, pool, pipeline)),
+        _every(FEED, partial(_feed, bell, pool, pipeline, Slices())),
         _every(INDEX, build_indexes),
         _every(SWEEP, reconciler.turn),
         _every(settings.lease_seconds / 2, partial(tidy, pool, settings.max_attempts)),
@@ -164,11 +165,11 @@ async def _every(seconds: float, call: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(seconds)
 
 
-async def _feed(bell: Bell, pool: asyncpg.Pool, pipeline: Pipeline) -> None:
+async def _feed(bell: Bell, pool: asyncpg.Pool, pipeline: Pipeline, slices: Slices) -> None:
     """Queues the next slices of backfills; a table that refuses holds no other one up."""
     for attachment in await pipeline.attachments.refresh():
         try:
-            while attachment.backfill != "done" and await feed(pool, attachment):
+            while attachment.backfill != "done" and await feed(pool, attachment, slices):
                 bell.work.set()
         except asyncpg.PostgresError as error:
             log.warning("feed_refused", extra={"table": attachment.target, "error": str(error)})

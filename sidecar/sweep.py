@@ -14,11 +14,11 @@ import asyncpg
 
 from sidecar import __version__
 from sidecar.records import Attachment
+from sidecar.slices import LOCK_TIMEOUT, Slices
 from sidecar.statements import statement
 
 log = logging.getLogger("sidecar.sweep")
 
-FEED_SLICE = 10_000
 FEED_LOW_WATER = 5_000
 # Answers that are kept for who asks again: 3 kB each, so 300 MB at most.
 CACHE_ENTRIES = 100_000
@@ -54,24 +54,37 @@ class Heart:
         await self._pool.execute("delete from sidecar.worker where id = $1", self.id)
 
 
-async def feed(pool: asyncpg.Pool, attachment: Attachment) -> int:
-    """Queues the next slice of an attachment's backfill by key; returns how many rows it queued.
+async def feed(pool: asyncpg.Pool, attachment: Attachment, slices: Slices) -> int:
+    """Queues the next slice of an attachment's backfill by key; returns how many rows it looked at.
 
     The slice and the place where to go on are one transaction, so a crash neither skips nor repeats
-    any.
+    any. A row that the application holds is waited for, but not here.
     """
+    while True:
+        try:
+            seen = await _feed(pool, attachment, slices.size(attachment.id))
+        except asyncpg.LockNotAvailableError:
+            if not slices.met_lock(attachment.id):
+                return 0
+        else:
+            slices.went_well(attachment.id)
+            return seen
+
+
+async def _feed(pool: asyncpg.Pool, attachment: Attachment, size: int) -> int:
     async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(LOCK_TIMEOUT)
         place = await connection.fetchrow(statement("backfill_room"), attachment.id, FEED_LOW_WATER)
         if place is None:
             return 0
         if place["backfill"] != attachment.backfill:
             return 0
-        slice_ = await connection.fetchrow(attachment.feed, place["after"], FEED_SLICE)
-        last = slice_["last_key"] if slice_["seen"] == FEED_SLICE else None
+        slice_ = await connection.fetchrow(attachment.feed, place["after"], size)
+        last = slice_["last_key"] if slice_["seen"] == size else None
         await connection.execute(statement("backfill_note"), attachment.id, last)
     if last is None:
         log.info("backfill_queued", extra={"table": attachment.target})
-    return int(slice_["queued"])
+    return int(slice_["seen"])
 
 
 class Indexes:

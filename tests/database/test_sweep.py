@@ -170,16 +170,16 @@ def test_a_pass_goes_in_slices_and_on_where_it_stopped(connect: Connect, live: S
     first = live()
     wait_until_quiet(connection)
     wait_for(connection, "select exists (select from sidecar.sweep)")
-    unseen(connection, "insert into note select g, 'n' || g from generate_series(2, 12000) g")
+    unseen(connection, "insert into note select g, 'n' || g from generate_series(2, 6000) g")
     first.gates.hold("before_model")
     connection.execute("update sidecar.sweep set phase = 'rows', due_at = now()")
-    wait_for(connection, "select (after ->> 0)::int >= 4000 from sidecar.sweep")
+    wait_for(connection, "select (after ->> 0)::int >= 2000 from sidecar.sweep")
     stopping = threading.Thread(target=first.stop)
     stopping.start()
     first.gates.let_go("before_model")
     stopping.join()
     place = scalar(connection, "select (after ->> 0)::int from sidecar.sweep")
-    assert 4000 <= place < 12000
+    assert 2000 <= place < 6000
     # Had it begun again, it would find this one.
     unseen(connection, "update note set body_embedding = null where id = 1")
     live()
@@ -223,6 +223,22 @@ def test_the_sweep_keeps_no_writer_waiting(connect: Connect, live: Start) -> Non
         application.execute("update note set body = 'also' where id in (1, 40, 60)")
     wait_until_quiet(connection)
     wait_for(connection, ALL)
+    wait_until_quiet(connection)
+    assert assert_right(connection) == 100
+
+
+@pytest.mark.parametrize("backfill", ["missing", "all"])
+def test_a_backfill_keeps_no_writer_waiting(connect: Connect, live: Start, backfill: str) -> None:
+    connection = connect()
+    attached(connection, 0)
+    unseen(connection, "insert into note select g, 'n' || g from generate_series(1, 100) g")
+    with connect() as application, application.transaction():
+        application.execute("update note set body = 'held' where id = 50")
+        connection.execute("update sidecar.attachment set backfill = %s", [backfill])
+        live()
+        wait_for(connection, "select (backfill_after ->> 0)::int >= 40 from sidecar.attachment")
+        application.execute("set local deadlock_timeout = '100ms'")
+        application.execute("update note set body = 'also' where id in (1, 40, 60)")
     wait_until_quiet(connection)
     assert assert_right(connection) == 100
 
