@@ -164,6 +164,32 @@ def test_a_column_is_dropped_by_its_name_before_anything_ran_after_a_restore(
     ) == ["id", "body", "title", "title_embedding"]
 
 
+def test_a_source_column_that_nobody_noted_the_rename_of_is_found(
+    connect: Connect,
+    sidecars: Start,
+    postgres: Server,
+    database: str,
+    empty_database: str,
+    tmp_path: Path,
+) -> None:
+    connection = connect(database)
+    fill(connection)
+    connection.execute(
+        'alter table "a shop"."No te" rename title to body_text;'
+        'alter table "a shop"."No te" rename body to title;'
+        'alter table "a shop"."No te" rename body_text to body'
+    )
+    copy_database(postgres, postgres, (database, empty_database), tmp_path / "dump", "custom")
+    connection = connect(empty_database)
+    sidecars(empty_database)
+    wait_until_quiet(connection)
+    swapped = '(select title as body, body_embedding from "a shop"."No te") t'
+    assert assert_right(connection, swapped) == 40
+    assert connection.execute(
+        "select source_column::text, embedding_column::text from sidecar.attachment order by id"
+    ).fetchall() == [("title", "body_embedding"), ("body", "title_embedding")]
+
+
 def loopback_roles(connection: Connection) -> tuple[str, str]:
     """The role that embed_text asks with here, and the one that this database should have."""
     row = connection.execute(
@@ -189,7 +215,15 @@ def test_a_restored_database_asks_itself(
         mapped, own = loopback_roles(connect(empty_database))
         assert mapped == own
         connect(empty_database).execute("select sidecar.embed_text('after')")
-        assert answering.asked == ["before", "after"]
+        # What a dumper finds in the mapping who may not read it: nothing.
+        connect(empty_database).execute(
+            "alter user mapping for current_user server sidecar_loopback"
+            " options (drop user, drop password)"
+        )
+        migrate.upgrade(empty_database)
+        assert loopback_roles(connect(empty_database)) == (own, own)
+        connect(empty_database).execute("select sidecar.embed_text('again')")
+        assert answering.asked == ["before", "after", "again"]
     finally:
         answering.stop()
     mapped, other = loopback_roles(connect(database))
