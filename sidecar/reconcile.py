@@ -22,6 +22,8 @@ log = logging.getLogger("sidecar.reconcile")
 LOW_WATER = 5_000
 # Of each second, 0.9 are for others.
 REST = 9.0
+# Seconds until a table is tried again that cannot be read as it is now.
+REFUSED_DELAY = 60.0
 
 
 class Reconciler:
@@ -61,8 +63,11 @@ class Reconciler:
             done = await self._slice(attachment, table, self._slices.size(attachment))
         except asyncpg.LockNotAvailableError:
             return self._slices.met_lock(attachment)
-        except (*RETRYABLE, asyncpg.PostgresError) as error:
+        except RETRYABLE:
+            raise
+        except asyncpg.PostgresError as error:
             log.warning("sweep_refused", extra={"table": table, "error": str(error)})
+            await self._pool.execute(statement("sweep_postpone"), attachment, REFUSED_DELAY)
             return False
         self._slices.went_well(attachment)
         return done

@@ -18,8 +18,8 @@ begin
   into candidates, names
   from sidecar.attachment known
   cross join lateral sidecar.located(known) a
-  where a.target = find_attachment.target
-    or a.target in (select p.relid from pg_partition_ancestors(find_attachment.target) p);
+  where known.target = find_attachment.target
+    or known.target in (select p.relid from pg_partition_ancestors(find_attachment.target) p);
   if candidates is null then
     raise exception '% is not attached', target
       using errcode = 'object_not_in_prerequisite_state',

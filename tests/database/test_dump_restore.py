@@ -181,8 +181,9 @@ def test_a_source_column_that_nobody_noted_the_rename_of_is_found(
     )
     copy_database(postgres, postgres, (database, empty_database), tmp_path / "dump", "custom")
     connection = connect(empty_database)
-    sidecars(empty_database)
+    sidecar = sidecars(empty_database)
     wait_until_quiet(connection)
+    sidecar.stop()
     swapped = '(select title as body, body_embedding from "a shop"."No te") t'
     assert assert_right(connection, swapped) == 40
     assert connection.execute(

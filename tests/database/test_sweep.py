@@ -258,6 +258,10 @@ def test_a_table_that_refuses_holds_no_other_up(connect: Connect, live: Start) -
         [bad],
     )
     wait_for(connection, ALL)
+    wait_for(
+        connection,
+        f"select due_at > now() + interval '30 s' from sidecar.sweep where attachment = {bad}",
+    )
 
 
 def test_detach_forgets_the_sweep(connect: Connect, live: Start) -> None:
