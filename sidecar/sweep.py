@@ -20,6 +20,8 @@ from sidecar.statements import statement
 log = logging.getLogger("sidecar.sweep")
 
 FEED_LOW_WATER = 5_000
+# Slices that are queued once the queue was found below that.
+FEED_SLICES = 10
 # Answers that are kept for who asks again: 3 kB each, so 300 MB at most.
 CACHE_ENTRIES = 100_000
 
@@ -55,26 +57,35 @@ class Heart:
 
 
 async def feed(pool: asyncpg.Pool, attachment: Attachment, slices: Slices) -> int:
-    """Queues the next slice of an attachment's backfill by key; returns how many rows it looked at.
+    """Queues the next slices of a backfill by key; returns how many rows it looked at.
 
-    The slice and the place where to go on are one transaction, so a crash neither skips nor repeats
-    any. A row that the application holds is waited for, but not here.
+    A row that the application holds is waited for, but not here.
     """
-    while True:
+    seen = 0
+    for number in range(FEED_SLICES):
+        low_water = None if number else FEED_LOW_WATER
         try:
-            seen = await _feed(pool, attachment, slices.size(attachment.id))
+            size = slices.size(attachment.id)
+            found = await _feed(pool, attachment, size, low_water)
         except asyncpg.LockNotAvailableError:
             if not slices.met_lock(attachment.id):
-                return 0
+                break
         else:
             slices.went_well(attachment.id)
-            return seen
+            seen += found
+            if found < size:
+                break
+    return seen
 
 
-async def _feed(pool: asyncpg.Pool, attachment: Attachment, size: int) -> int:
+async def _feed(
+    pool: asyncpg.Pool, attachment: Attachment, size: int, low_water: int | None
+) -> int:
+    """The slice and the place where to go on are one transaction, so a crash neither skips nor
+    repeats any."""
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(LOCK_TIMEOUT)
-        place = await connection.fetchrow(statement("backfill_room"), attachment.id, FEED_LOW_WATER)
+        place = await connection.fetchrow(statement("backfill_room"), attachment.id, low_water)
         if place is None:
             return 0
         if place["backfill"] != attachment.backfill:
