@@ -26,6 +26,7 @@ class Attachments:
     async def refresh(self) -> list[Attachment]:
         """Reads all of them again; attachments made before any sidecar ran get this one's model
         first."""
+        await self._pool.execute(statement("note_columns"))
         await self._pool.execute(statement("adopt"), self._model)
         rows = await self._pool.fetch(statement("attachments"), self._model)
         self._known = {row["id"]: Attachment(**row) for row in rows}

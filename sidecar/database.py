@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -132,16 +133,24 @@ def vector_of(binary: bytes) -> Vector:
 
 
 async def persistently(call: Callable[[], Awaitable[Result]], what: str) -> Result:
-    """The result of `call`, tried until the database answers: after 0.1 s, then twice as long, at
-    most 5 s."""
+    """The result of `call`, tried until the database answers and has our schema: after 0.1 s, then
+    twice as long, at most 5 s."""
     delay = 0.1
     while True:
         try:
             return await call()
-        except RETRYABLE as error:
-            reason = str(error) or type(error).__name__
-            log.warning(
-                "database_retry", extra={"what": what, "error": reason, "retry_in_s": delay}
-            )
+        except (*RETRYABLE, *CHANGED) as error:
+            report(error, what, delay)
         await asyncio.sleep(delay)
         delay = min(delay * 2, 5.0)
+
+
+def report(error: Exception, what: str, delay: float) -> None:
+    """Logs what passes by itself, or when the schema is back; raises everything else."""
+    details = {"what": what, "error": str(error) or type(error).__name__, "retry_in_s": delay}
+    if isinstance(error, CHANGED) and re.search(r'\bsidecar[."]', str(error)):
+        log.error("schema_gone", extra={**details, "mend": "sidecar migrate"})
+    elif isinstance(error, RETRYABLE):
+        log.warning("database_retry", extra=details)
+    else:
+        raise error

@@ -15,12 +15,14 @@ from typing import Any
 import asyncpg
 
 from sidecar.bell import Bell
-from sidecar.database import RETRYABLE, connect, create_pool, persistently
+from sidecar.database import CHANGED, RETRYABLE, connect, create_pool, persistently, report
 from sidecar.encoder import Encoder
 from sidecar.errors import ServiceFault
 from sidecar.pipeline import Pipeline
+from sidecar.reconcile import Reconciler
 from sidecar.settings import Settings
 from sidecar.signals import Signal, silent
+from sidecar.slices import Slices
 from sidecar.statements import statement
 from sidecar.sweep import Heart, Indexes, feed, tidy
 
@@ -29,6 +31,7 @@ log = logging.getLogger("sidecar.service")
 HEARTBEAT = 2.0
 FEED = 0.5
 INDEX = 2.0
+SWEEP = 2.0
 SETTLE = 0.25
 # Of the 10 s in which a sidecar must be gone after SIGTERM: for what the model has, for farewell.
 DRAIN, FAREWELL = 6.0, 2.0
@@ -49,12 +52,13 @@ async def serve(
     """
     pool = await persistently(partial(create_pool, url, 8), "connect")
     try:
-        await persistently(partial(check_database, pool, model), "start")
+        register = partial(check_database, pool, model)
+        await persistently(register, "start")
         bell = Bell(partial(connect, url), pool)
         pipeline = Pipeline(pool, bell, model, settings, signal)
         heart = Heart(pool, model.name, model.device)
         await persistently(partial(heart.beat, None, 0.0), "heartbeat")
-        await _run(url, pool, bell, pipeline, heart, settings, stop, ready)
+        await _run(url, pool, register, bell, pipeline, heart, settings, stop, ready)
     finally:
         try:
             async with asyncio.timeout(1):
@@ -67,6 +71,7 @@ async def check_database(pool: asyncpg.Pool, model: Encoder) -> None:
     """Registers the model, and takes up attachments that were made before any sidecar ran."""
     if await pool.fetchval("select to_regclass('sidecar.pending')") is None:
         raise ServiceFault("This database has no schema sidecar yet: run `sidecar migrate` first.")
+    await pool.execute(statement("note_columns"))
     await pool.execute(statement("register_model"), model.name, model.width)
     await pool.execute(statement("stop_serving"), model.name)
     await pool.execute(statement("start_serving"), model.name)
@@ -94,6 +99,7 @@ async def check_database(pool: asyncpg.Pool, model: Encoder) -> None:
 async def _run(
     url: str,
     pool: asyncpg.Pool,
+    register: Callable[[], Awaitable[None]],
     bell: Bell,
     pipeline: Pipeline,
     heart: Heart,
@@ -103,9 +109,12 @@ async def _run(
 ) -> None:
     async def beat() -> None:
         rate = await pipeline.ledger.tally.store(pool)
-        await heart.beat(bell.backend_pid, rate)
+        if not await heart.beat(bell.backend_pid, rate):
+            log.warning("schema_new")
+            await register()
 
     indexes = Indexes(partial(connect, url))
+    reconciler = Reconciler(pool, heart.model, settings.sweep_seconds)
 
     async def build_indexes() -> None:
         await indexes.build(await pipeline.attachments.refresh())
@@ -115,8 +124,9 @@ async def _run(
         _every(HEARTBEAT, beat),
         _every(settings.lease_seconds / 4, pipeline.queue.renew),
         _every(SETTLE, pipeline.queue.settle_rest),
-        _every(FEED, partial(_feed, bell, pool, pipeline)),
+        _every(FEED, partial(_feed, bell, pool, pipeline, Slices())),
         _every(INDEX, build_indexes),
+        _every(SWEEP, reconciler.turn),
         _every(settings.lease_seconds / 2, partial(tidy, pool, settings.max_attempts)),
     )
     work: asyncio.Future[Any] = asyncio.ensure_future(pipeline.run())
@@ -138,7 +148,7 @@ async def _run(
         for task in (background, work, stopped):
             task.cancel()
         await asyncio.gather(background, work, stopped, return_exceptions=True)
-        with suppress(TimeoutError, *RETRYABLE):
+        with suppress(TimeoutError, *RETRYABLE, *CHANGED):
             async with asyncio.timeout(FAREWELL):
                 await pipeline.queue.release_all()
                 await pipeline.requests.refuse_all("The sidecar stopped; ask again.")
@@ -148,20 +158,21 @@ async def _run(
 
 
 async def _every(seconds: float, call: Callable[[], Awaitable[object]]) -> None:
-    """Calls at this interval, for ever; a database that is away is logged and asked again."""
+    """Calls at this interval, for ever; a database that is away, or has lost our schema, is logged
+    and asked again."""
     while True:
         try:
             await call()
-        except RETRYABLE as error:
-            log.warning("background", extra={"error": str(error) or type(error).__name__})
+        except (*RETRYABLE, *CHANGED) as error:
+            report(error, "background", seconds)
         await asyncio.sleep(seconds)
 
 
-async def _feed(bell: Bell, pool: asyncpg.Pool, pipeline: Pipeline) -> None:
+async def _feed(bell: Bell, pool: asyncpg.Pool, pipeline: Pipeline, slices: Slices) -> None:
     """Queues the next slices of backfills; a table that refuses holds no other one up."""
     for attachment in await pipeline.attachments.refresh():
         try:
-            while attachment.backfill != "done" and await feed(pool, attachment):
+            while attachment.backfill != "done" and await feed(pool, attachment, slices):
                 bell.work.set()
         except asyncpg.PostgresError as error:
             log.warning("feed_refused", extra={"table": attachment.target, "error": str(error)})

@@ -38,11 +38,14 @@ begin
         hint = 'Use source => ''inline'' and storage => ''column''.';
   end if;
 
+  -- After a restore, what was attached before has other column numbers.
+  perform sidecar.note_columns();
   select * into plan from sidecar.check_target(target, source_column, modality);
   x.target := target;
   x.source_column := source_column;
   x.source_attnum := plan.source_attnum;
-  x.key_index := plan.key_index;
+  x.origin := sidecar.origin(target);
+  x.swept := backfill;
   x.modality := plan.holds;
   x.source := source;
   x.storage := storage;
@@ -86,11 +89,11 @@ begin
     else 'missing'
   end;
   insert into sidecar.attachment (
-    target, source_column, source_attnum, embedding_column, embedding_attnum, key_index,
+    target, source_column, source_attnum, embedding_column, embedding_attnum, origin, swept,
     modality, source, storage, index, on_change, model, backfill
   )
   values (
-    x.target, x.source_column, x.source_attnum, x.embedding_column, x.embedding_attnum, x.key_index,
+    x.target, x.source_column, x.source_attnum, x.embedding_column, x.embedding_attnum, x.origin, x.swept,
     x.modality, x.source, x.storage, x.index, x.on_change, x.model, x.backfill
   )
   returning id into x.id;

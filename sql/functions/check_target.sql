@@ -1,6 +1,6 @@
 -- What attach needs to know of a table, or an error that names the next step.
 create or replace function sidecar.check_target(target regclass, source_column name, modality text)
-returns table (source_attnum smallint, key_index regclass, holds text)
+returns table (source_attnum smallint, holds text)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
@@ -78,8 +78,7 @@ begin
         hint = 'Images are bytea columns; texts are text, varchar, char or citext columns.';
   end if;
 
-  select i.indexrelid
-  into key_index
+  perform
   from pg_index i
   where i.indrelid = check_target.target and i.indisprimary;
   if not found then

@@ -52,7 +52,11 @@ begin
   select
     'error',
     format('changes of %s are not noticed: the trigger %I is disabled', label, t.tgname),
-    format('ALTER TABLE %s ENABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname)
+    format(
+      'ALTER TABLE %s ENABLE TRIGGER %I; then rows without a vector are found; where contents were changed meanwhile: '
+        'SELECT sidecar.reembed%s;',
+      t.tgrelid::regclass, t.tgname, call
+    )
   from pg_trigger t
   where t.tgrelid in (select x.target union select p.relid from pg_partition_tree(x.target) p)
     and t.tgname like format('sidecar\_%s\_%%', x.id)

@@ -37,6 +37,16 @@ as $$
   union all
   select
     'warning',
+    format('sidecar.embed_text asks in another database, %s: the foreign server sidecar_loopback says so', o.option_value),
+    'ALTER SERVER sidecar_loopback OPTIONS (DROP dbname);'
+  from pg_foreign_server s
+  cross join lateral pg_options_to_table(s.srvoptions) o
+  where s.srvname = 'sidecar_loopback'
+    and o.option_name = 'dbname'
+    and o.option_value <> current_database()
+  union all
+  select
+    'warning',
     'a sidecar has not answered for ' || justify_interval(date_trunc('second', clock_timestamp() - w.last_heartbeat))
       || ': ' || w.host || ', process ' || w.pid,
     'sidecar run'

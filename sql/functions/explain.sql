@@ -63,7 +63,15 @@ begin
   else
     return query select
       'skipped',
-      format('it was written where no trigger saw it, or its vector was set to NULL: SELECT sidecar.reembed%s;', call);
+      format(
+        case
+          when x.swept then
+            'it was written where no trigger saw it, or its vector was set to NULL: the next sweep queues it. '
+              'All rows at once: SELECT sidecar.reembed%s;'
+          else 'it was there before attach, which was told to leave such rows alone: SELECT sidecar.reembed%s;'
+        end,
+        call
+      );
   end if;
 end
 $$;

@@ -10,6 +10,7 @@ begin
   update sidecar.attachment a
   set backfill = 'all',
     backfill_after = null,
+    swept = true,
     model = coalesce((select m.name from sidecar.model m where m.serving), a.model)
   where a.id = x.id;
   perform pg_notify('sidecar', '');

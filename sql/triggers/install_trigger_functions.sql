@@ -85,14 +85,19 @@ begin
   ) then
     new.%3$I := null;
   else
-    renamed := sidecar.column_name(%1$s::oid, %2$s::smallint);
+    renamed := (
+      select sidecar.column_name(l.target, l.embedding_attnum)
+      from sidecar.attachment a
+      cross join lateral sidecar.located(a) l
+      where a.id = %4$s
+    );
     if renamed is not null then
       new := jsonb_populate_record(new, jsonb_build_object(renamed, null));
     end if;
   end if;
   return new;
 end
-$text$, x.target::oid, x.embedding_attnum, embedding));
+$text$, x.target::oid, x.embedding_attnum, embedding, x.id));
   end if;
 end
 $$;

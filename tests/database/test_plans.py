@@ -170,3 +170,24 @@ def test_a_slice_of_the_backfill_reads_no_more_than_its_rows(
     found = plan(full, statements_of(full)["feed"], after, "5000")
     assert names(found, "note") == {"note_pkey"}
     assert read(found) <= 5000
+
+
+@pytest.mark.parametrize("phase", ["failures", "rows"])
+@pytest.mark.parametrize("after", ["null", "'[\"eu\", 40000]'"])
+def test_a_slice_of_the_sweep_reads_no_more_than_its_rows(
+    full: Connection, after: str, phase: str
+) -> None:
+    full.execute(
+        "insert into sidecar.failure (attachment, key, error, message, attempts)"
+        " select attachment, key, 'model_failed', '', 5 from sidecar.pending;"
+        "delete from sidecar.pending where (key ->> 1)::int % 2 = 0"
+    )
+    row = full.execute(
+        f"select s.{phase} from sidecar.attachment a, sidecar.sweep_statements(a.id) s".encode()
+    ).fetchone()
+    assert row is not None
+    found = plan(full, row[0], after, "1000")
+    assert names(found, "note") == {"note_pkey"}
+    assert names(found, "failure") == {"failure_pkey"}
+    assert names(found, "pending") <= {"pending_pkey"}
+    assert read(found) <= 3 * 1000

@@ -4,11 +4,11 @@ do $$
 declare
   x record;
 begin
+  perform sidecar.note_columns();
   for x in
-    select a.id, a.target, c.oid is null as gone, i.indexrelid as key_index
+    select a.id, a.target, c.oid is null as gone
     from sidecar.attachment a
     left join pg_class c on c.oid = a.target
-    left join pg_index i on i.indrelid = a.target and i.indisprimary
     order by a.id
     for update of a
   loop
@@ -20,9 +20,6 @@ begin
       perform sidecar.drop_trigger_functions(x.id);
       continue;
     end if;
-    update sidecar.attachment
-    set key_index = x.key_index
-    where id = x.id and key_index <> x.key_index;
     perform sidecar.install_trigger_functions(x.id);
     begin
       perform sidecar.grant_to_worker(x.id);
