@@ -43,6 +43,15 @@ begin
   x.source_column := source_column;
   x.source_attnum := plan.source_attnum;
   x.key_index := plan.key_index;
+  select (i.indkey::smallint[])[0:i.indnkeyatts - 1]
+  into x.key_attnums
+  from pg_index i
+  where i.indexrelid = x.key_index;
+  select format('%I.%I', n.nspname, c.relname)
+  into x.target_name
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  where c.oid = target;
   x.modality := plan.holds;
   x.source := source;
   x.storage := storage;
@@ -86,11 +95,12 @@ begin
     else 'missing'
   end;
   insert into sidecar.attachment (
-    target, source_column, source_attnum, embedding_column, embedding_attnum, key_index,
+    target, target_name, source_column, source_attnum, embedding_column, embedding_attnum, key_index, key_attnums,
     modality, source, storage, index, on_change, model, backfill
   )
   values (
-    x.target, x.source_column, x.source_attnum, x.embedding_column, x.embedding_attnum, x.key_index,
+    x.target, x.target_name, x.source_column, x.source_attnum, x.embedding_column, x.embedding_attnum, x.key_index,
+    x.key_attnums,
     x.modality, x.source, x.storage, x.index, x.on_change, x.model, x.backfill
   )
   returning id into x.id;
@@ -100,6 +110,12 @@ begin
   new_index := sidecar.index_statement(x.id, online => false);
   if x.index = 'hnsw' and not filled and new_index is not null then
     execute new_index;
+  end if;
+  if exists (
+    select from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = target and not c.relispartition
+  ) then
+    raise notice 'tables inherit from %: rows of theirs are not embedded until they are attached themselves', target;
   end if;
   perform pg_notify('sidecar', '');
   return x.id;

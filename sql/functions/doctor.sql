@@ -9,6 +9,8 @@ as $$
   from (
     select * from sidecar.doctor_of_questions()
     union all
+    select * from sidecar.doctor_of_database()
+    union all
     select d.*
     from sidecar.attachment a
     cross join lateral sidecar.doctor_of_attachment(a) d

@@ -20,8 +20,8 @@ begin
   select * into strict x from sidecar.attachment a where a.id = statements.attachment;
   source := sidecar.column_name(x.target, x.source_attnum);
   embedding := sidecar.column_name(x.target, x.embedding_attnum);
-  -- A table that has lost one of them is left alone until it has it again.
-  if target is null or source is null or embedding is null or matched is null then
+  -- A table that does not fit its attachment is left alone until it does; sidecar.doctor() says why.
+  if target is null or matched is null or exists (select from sidecar.attachment_fault(x)) then
     return;
   end if;
   select
@@ -64,23 +64,37 @@ begin
         and p.generation = k.generation
       returning k.position, k.key, k.vector
     ),
-    mended as (
-      delete from sidecar.failure f
-      using done k
-      where f.attachment = %6$s
-        and f.key = k.key
-        and exists (select from sidecar.failure o where o.attachment = %6$s)
-    ),
     written as (
       update %1$s t
       set %4$I = k.vector
       from done k
       where %2$s
+      returning k.position, k.key
+    ),
+    mended as (
+      delete from sidecar.failure f
+      using written k
+      where f.attachment = %6$s
+        and f.key = k.key
+        and exists (select from sidecar.failure o where o.attachment = %6$s)
+    ),
+    -- A BEFORE trigger of the table can drop an update and say nothing.
+    refused as (
+      insert into sidecar.failure (attachment, key, error, message, attempts)
+      select
+        %6$s, k.key, ''write_refused'',
+        ''A BEFORE UPDATE trigger of the table dropped the vector: let it pass updates of %7$s, then retry.'', 1
+      from done k
+      where (select count(*) from written) < (select count(*) from done)
+        and k.position not in (select w.position from written w)
+      on conflict (attachment, key) do update
+      set error = excluded.error, message = excluded.message, attempts = excluded.attempts, failed_at = now()
     )
     select position from done',
     target, matched, key_order, embedding,
     (select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector'),
-    x.id
+    x.id,
+    replace(quote_ident(embedding), '''', '''''')
   );
   -- $1: the last key that was queued, or NULL; $2: how many rows to look at. Two branches, of which one is never
   -- executed: `$1 is null or key > $1` in one condition reads the index from its start for every slice.

@@ -10,6 +10,12 @@ as $$
 declare
   since timestamptz := pg_catalog.clock_timestamp();
 begin
+  -- Inside a block it could not see what others commit, nor could a sidecar see what the block wrote.
+  if pg_catalog.transaction_timestamp() operator(pg_catalog.<) pg_catalog.statement_timestamp() then
+    raise exception 'sidecar.wait cannot be called inside a transaction block'
+      using errcode = 'active_sql_transaction',
+        hint = 'COMMIT first: rows are embedded once they are committed. Drivers need autocommit for the call.';
+  end if;
   while not sidecar.wait_for(target, source_column, since, timeout) loop
     commit;
     perform pg_catalog.pg_sleep(0.02);
