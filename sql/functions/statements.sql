@@ -13,6 +13,7 @@ declare
   embedding name;
   matched text := sidecar.key_match(statements.attachment, 't', 'k.key');
   key text := sidecar.key_expression(statements.attachment, 't');
+  same text := sidecar.same_names(statements.attachment);
   key_order text;
   after text;
   greater text;
@@ -34,15 +35,17 @@ begin
   sizes := format(
     'select k.position, octet_length(t.%1$I)
     from unnest($1::jsonb[]) with ordinality as k (key, position)
-    join %2$s t on %3$s',
-    source, target, matched
+    join %2$s t on %3$s
+    where %4$s',
+    source, target, matched, same
   );
   load := format(
     'select k.position, %1$s
     from unnest($1::jsonb[]) with ordinality as k (key, position)
-    join %2$s t on %3$s',
+    join %2$s t on %3$s
+    where %4$s',
     case x.modality when 'text' then format('left(t.%I::text, 100000)', source) else format('t.%I', source) end,
-    target, matched
+    target, matched, same
   );
   -- Source rows first, in key order, so that two sidecars cannot deadlock, and never waiting for the application.
   -- Then the queue rows that still are the ones that were claimed, then the vectors of exactly those.
@@ -52,6 +55,7 @@ begin
       from unnest($1::jsonb[], $2::bigint[], $3::bigint[], $4::%5$s.vector[])
         with ordinality as k (key, token, generation, vector, position)
       join %1$s t on %2$s
+      where %8$s
       order by %3$s
       for no key update of t skip locked
     ),
@@ -94,7 +98,8 @@ begin
     target, matched, key_order, embedding,
     (select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector'),
     x.id,
-    replace(quote_ident(embedding), '''', '''''')
+    replace(quote_ident(embedding), '''', ''''''),
+    same
   );
   -- $1: the last key that was queued, or NULL; $2: how many rows to look at. Two branches, of which one is never
   -- executed: `$1 is null or key > $1` in one condition reads the index from its start for every slice.
@@ -103,7 +108,7 @@ begin
       (
         select %1$s as key, %2$s as wanted, row_number() over (order by %3$s) as position
         from %4$s t
-        where $1::jsonb is null
+        where $1::jsonb is null and %9$s
         order by %3$s
         limit $2
       )
@@ -111,7 +116,7 @@ begin
       (
         select %1$s, %2$s, row_number() over (order by %3$s)
         from %4$s t
-        where $1::jsonb is not null and (%3$s) %8$s (%5$s)
+        where $1::jsonb is not null and %9$s and (%3$s) %8$s (%5$s)
         order by %3$s
         limit $2
       )
@@ -134,7 +139,8 @@ begin
     key_order, target, after, x.id,
     -- All rows again: what another sidecar has in hand now may be a vector of the old model.
     case x.backfill when 'all' then 'update set generation = pending.generation + 1' else 'nothing' end,
-    case greater when 'operator(pg_catalog.>)' then '>' else greater end
+    case greater when 'operator(pg_catalog.>)' then '>' else greater end,
+    same
   );
   return next;
 end
