@@ -10,8 +10,8 @@ as $$
 declare
   since timestamptz := pg_catalog.clock_timestamp();
 begin
-  -- Inside a block it could not see what others commit, nor could a sidecar see what the block wrote.
-  if pg_catalog.transaction_timestamp() operator(pg_catalog.<) pg_catalog.statement_timestamp() then
+  -- A block that has written: no sidecar sees it. Of one that has not, the COMMIT below tells.
+  if pg_catalog.pg_current_xact_id_if_assigned() is not null then
     raise exception 'sidecar.wait cannot be called inside a transaction block'
       using errcode = 'active_sql_transaction',
         hint = 'COMMIT first: rows are embedded once they are committed. Drivers need autocommit for the call.';
