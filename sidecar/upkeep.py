@@ -1,5 +1,5 @@
-"""What happened to attached tables behind the sidecar's back: columns and tables that were dropped or
-altered, and triggers that came later.
+"""What happened to attached tables behind the sidecar's back: columns and tables that were dropped
+or altered, and triggers that came later.
 
 Never waits for the application longer than LOCK_TIMEOUT: what does not get its lock is tried again.
 """

@@ -1,5 +1,5 @@
-"""Every finding of sidecar.doctor(): the fault is made, the line is seen, its mend is run as it is printed, and the line
-is gone."""
+"""Every finding of sidecar.doctor(): the fault is made, the line is seen, its mend is run as it is
+printed, and the line is gone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
-import pytest
 from psycopg import sql
 
 from sidecar.migrate import upgrade
@@ -19,8 +18,8 @@ from tests.fix_postgres import Connect
 
 Connection = psycopg.Connection[Any]
 
-# Words of the finding -> the fault; `note` is attached, on_change => clear, with an HNSW index. All at once would hide one
-# another, so they come in turn.
+# Words of the finding -> the fault; `note` is attached, on_change => clear, with an HNSW index. All
+# at once would hide one another, so they come in turn.
 FAULTS = {
     "a trigger is missing": "drop trigger sidecar_1_insert on note",
     "trigger zzz_sidecar_1_clear is disabled": (
