@@ -35,6 +35,7 @@ CHANGED = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
     asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedObjectError,  # pgvector's types were moved to another schema
     asyncpg.InvalidSchemaNameError,
     asyncpg.DatatypeMismatchError,
 )

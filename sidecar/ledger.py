@@ -73,7 +73,9 @@ class Ledger:
         await self.settle(verdicts)
 
     async def come_back(self, claims: list[Claim], held: bool = False) -> None:
-        """Rows go back uncharged: `held` or changed by the application, or their table refused."""
+        """Rows go back uncharged: `held` or changed by the application, or their table refused.
+
+        What is held comes again soon, less and less often while it stays so."""
         delay = HELD_DELAY if held else REFUSED_DELAY
         await self.settle([Verdict(claim, "release", delay) for claim in claims])
 

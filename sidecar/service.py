@@ -25,6 +25,7 @@ from sidecar.signals import Signal, silent
 from sidecar.slices import Slices
 from sidecar.statements import statement
 from sidecar.sweep import Heart, Indexes, feed, tidy
+from sidecar.upkeep import Upkeep
 
 log = logging.getLogger("sidecar.service")
 
@@ -32,6 +33,7 @@ HEARTBEAT = 2.0
 FEED = 0.5
 INDEX = 2.0
 SWEEP = 2.0
+UPKEEP = 2.0
 SETTLE = 0.25
 # Of the 10 s in which a sidecar must be gone after SIGTERM: for what the model has, for farewell.
 DRAIN, FAREWELL = 6.0, 2.0
@@ -48,7 +50,7 @@ async def serve(
     """Runs until `stop` is set; then finishes the batch in the model and gives the other leases
     back.
 
-    Raises ServiceFault where the database is not migrated or its columns do not fit the model.
+    Raises ServiceFault where the database is not migrated.
     """
     pool = await persistently(partial(create_pool, url, 8), "connect")
     try:
@@ -75,19 +77,11 @@ async def check_database(pool: asyncpg.Pool, model: Encoder) -> None:
     await pool.execute(statement("register_model"), model.name, model.width)
     await pool.execute(statement("stop_serving"), model.name)
     await pool.execute(statement("start_serving"), model.name)
-    misfits = await pool.fetch(statement("misfits"), model.name, model.width)
-    for misfit in misfits:
-        column = f"{misfit['target']}.{misfit['embedding_column']}"
-        if misfit["model"] in (None, model.name):
-            raise ServiceFault(
-                f"{column} is vector({misfit['width']}), but {model.name} makes vectors of width"
-                f" {model.width}: detach it with drop_column => true and attach it again, or set"
-                " VISION_MODEL_ID to the model that it was made for."
-            )
+    for misfit in await pool.fetch(statement("misfits"), model.name):
         log.warning(
             "other_model",
             extra={
-                "column": column,
+                "column": f"{misfit['target']}.{misfit['embedding_column']}",
                 "model": misfit["model"],
                 "mend": "select sidecar.reembed("
                 f"'{misfit['target']}', '{misfit['source_column']}')",
@@ -127,6 +121,7 @@ async def _run(
         _every(FEED, partial(_feed, bell, pool, pipeline, Slices())),
         _every(INDEX, build_indexes),
         _every(SWEEP, reconciler.turn),
+        _every(UPKEEP, Upkeep(pool).look),
         _every(settings.lease_seconds / 2, partial(tidy, pool, settings.max_attempts)),
     )
     work: asyncio.Future[Any] = asyncio.ensure_future(pipeline.run())

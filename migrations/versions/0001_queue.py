@@ -26,10 +26,12 @@ create unique index model_serving on sidecar.model (serving) where serving;
 create table sidecar.attachment (
   id integer generated always as identity primary key,
   target regclass not null,
+  target_name text not null,
   source_column name not null,
   source_attnum smallint not null,
   embedding_column name not null,
   embedding_attnum smallint not null,
+  key_attnums smallint[] not null,
   origin oid[] not null,
   modality text not null check (modality in ('image', 'text')),
   source text not null check (source in ('inline', 'url', 'file', 'large_object')),
@@ -45,6 +47,10 @@ create table sidecar.attachment (
   unique (target, source_attnum) deferrable
 );
 comment on table sidecar.attachment is 'One source column of one table that is kept embedded';
+comment on column sidecar.attachment.target_name is
+  'The table''s name when it was attached: another table that has it now has taken its place';
+comment on column sidecar.attachment.key_attnums is
+  'The columns of its primary key when it was attached: keys in the queue are of these';
 comment on column sidecar.attachment.model is
   'The model that makes its vectors; NULL until the first sidecar takes it up';
 comment on column sidecar.attachment.origin is
@@ -137,6 +143,7 @@ create table sidecar.worker (
   id uuid primary key,
   host text not null,
   pid integer not null,
+  role name not null default current_user,
   backend_pid integer,
   device text not null,
   model text not null,

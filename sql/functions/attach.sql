@@ -46,6 +46,12 @@ begin
   x.source_attnum := plan.source_attnum;
   x.origin := sidecar.origin(target);
   x.swept := backfill;
+  x.key_attnums := sidecar.primary_key(target);
+  select format('%I.%I', n.nspname, c.relname)
+  into x.target_name
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  where c.oid = target;
   x.modality := plan.holds;
   x.source := source;
   x.storage := storage;
@@ -89,11 +95,12 @@ begin
     else 'missing'
   end;
   insert into sidecar.attachment (
-    target, source_column, source_attnum, embedding_column, embedding_attnum, origin, swept,
+    target, target_name, source_column, source_attnum, embedding_column, embedding_attnum, key_attnums, origin, swept,
     modality, source, storage, index, on_change, model, backfill
   )
   values (
-    x.target, x.source_column, x.source_attnum, x.embedding_column, x.embedding_attnum, x.origin, x.swept,
+    x.target, x.target_name, x.source_column, x.source_attnum, x.embedding_column, x.embedding_attnum, x.key_attnums,
+    x.origin, x.swept,
     x.modality, x.source, x.storage, x.index, x.on_change, x.model, x.backfill
   )
   returning id into x.id;
@@ -103,6 +110,12 @@ begin
   new_index := sidecar.index_statement(x.id, online => false);
   if x.index = 'hnsw' and not filled and new_index is not null then
     execute new_index;
+  end if;
+  if exists (
+    select from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = target and not c.relispartition
+  ) then
+    raise notice 'tables inherit from %: rows of theirs are not embedded until they are attached themselves', target;
   end if;
   perform pg_notify('sidecar', '');
   return x.id;

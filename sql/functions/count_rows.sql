@@ -35,7 +35,12 @@ begin
     rows := estimate;
     embedded := estimate * (1 - missing);
   elsif embedding is not null then
-    execute format('select count(*), count(%I) from %s', embedding, target) into rows, embedded;
+    -- ONLY, as the sidecar works: tables that inherit from it are attached by themselves.
+    execute format(
+      'select count(*), count(%I) from %s%s',
+      embedding, case (select c.relkind from pg_class c where c.oid = target) when 'p' then '' else 'only ' end, target
+    )
+    into rows, embedded;
   end if;
 end
 $$;

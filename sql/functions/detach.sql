@@ -6,7 +6,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  x sidecar.attachment := sidecar.find_attachment(target, source_column);
+  x sidecar.attachment := sidecar.whole_attachment(target, source_column);
   embedding name := sidecar.column_name(x.target, x.embedding_attnum);
 begin
   -- First, as the backfill does, which holds it while it reads the table.

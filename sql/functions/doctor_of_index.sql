@@ -18,14 +18,17 @@ as $$
   select
     'warning',
     format('the index %s is not valid: it costs, and helps no search', i.indexrelid::regclass),
-    format('DROP INDEX %s; the sidecar builds it again where it owns the table', i.indexrelid::regclass)
+    format('DROP INDEX %s;', i.indexrelid::regclass)
   from index i
   where not i.indisvalid and not i.building
   union all
   select
     'warning',
-    format('a search in %s reads every row: it has no HNSW index on its vectors', x.target),
-    sidecar.index_statement(x.id) || '; (the sidecar does that where it owns the table)'
+    format(
+      'a search in %s reads every row: it has no HNSW index on its vectors; a sidecar that owns the table builds one',
+      x.target
+    ),
+    sidecar.index_statement(x.id) || ';'
   where x.index = 'hnsw'
     and x.backfill = 'done'
     and not exists (select from index i where i.indrelid = x.target and (i.indisvalid or i.building))

@@ -20,7 +20,7 @@ as $$
   select
     'warning',
     'the extension dblink is missing: CALL sidecar.embed works, sidecar.embed_text does not',
-    'CREATE EXTENSION dblink; then: sidecar migrate'
+    'CREATE EXTENSION dblink;'
   where not exists (select from pg_extension where extname = 'dblink')
   union all
   select
@@ -34,6 +34,14 @@ as $$
       join pg_proc p on p.oid = to_regprocedure('sidecar.embed_text(text)')
       where u.srvname = 'sidecar_loopback' and u.umuser in (p.proowner, 0)
     )
+  union all
+  select
+    'error',
+    'sidecar.embed_text cannot connect to its own database: ' || f.fault,
+    -- Options of the server and the mapping that an administrator has set are kept by migrate, wrong ones too.
+    'DROP SERVER sidecar_loopback CASCADE;'
+  from sidecar.loopback_fault() as f (fault)
+  where f.fault is not null
   union all
   select
     'warning',

@@ -14,6 +14,10 @@ declare
   queued record;
   here record;
 begin
+  if exists (select from sidecar.attachment_fault(x)) then
+    return query select 'skipped', f.finding || ': ' || f.mend from sidecar.attachment_fault(x) f;
+    return;
+  end if;
   perform sidecar.check_key(x, key);
   execute format(
     'select t.%I is not null as source, t.%I is not null as embedding from %s t where %s',

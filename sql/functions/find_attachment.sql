@@ -20,6 +20,14 @@ begin
   cross join lateral sidecar.located(known) a
   where known.target = find_attachment.target
     or known.target in (select p.relid from pg_partition_ancestors(find_attachment.target) p);
+  -- A table that was attached before it became a partition: its own come first.
+  if exists (select from sidecar.attachment a where a.target = find_attachment.target) then
+    select array_agg(a order by a.source_attnum), string_agg(quote_ident(sidecar.column_name(a.target, a.source_attnum)), ', ')
+    into candidates, names
+    from sidecar.attachment known
+    cross join lateral sidecar.located(known) a
+    where known.target = find_attachment.target;
+  end if;
   if candidates is null then
     raise exception '% is not attached', target
       using errcode = 'object_not_in_prerequisite_state',

@@ -1,6 +1,6 @@
 -- The primary key of an attachment in its order: current name, type, whether jsonb holds the type as it is, and the
 -- schema of the type's operators. Every other type travels as its text, under the settings that trigger functions pin
--- (UTC, ISO). By the table, not by the index that attach noted: REINDEX CONCURRENTLY makes a new one.
+-- (UTC, ISO). The columns are those that attach noted: what is queued while a table has no primary key is not lost.
 create or replace function sidecar.key_columns(attachment integer)
 returns table (place integer, name name, type text, native boolean, operators name)
 language sql
@@ -29,12 +29,12 @@ as $$
       ),
       'pg_catalog'
     )
-  from sidecar.attachment x
-  join pg_index i on i.indrelid = x.target and i.indisprimary
-  cross join unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
-  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+  from sidecar.attachment known
+  cross join lateral sidecar.located(known) x
+  cross join unnest(x.key_attnums) with ordinality as k (attnum, place)
+  join pg_attribute a on a.attrelid = x.target and a.attnum = k.attnum and not a.attisdropped
   join pg_type t on t.oid = a.atttypid
+  left join pg_index i on i.indrelid = x.target and i.indisprimary and i.indkey[k.place - 1] = k.attnum
   where x.id = key_columns.attachment
-    and k.place <= i.indnkeyatts
   order by k.place
 $$;

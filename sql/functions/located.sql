@@ -24,6 +24,7 @@ begin
       nowhere
     );
     x.embedding_attnum := coalesce(sidecar.column_number(x.target, x.embedding_column), nowhere);
+    x.key_attnums := coalesce(sidecar.primary_key(x.target), x.key_attnums);
   end if;
   x.source_column := coalesce(sidecar.column_name(x.target, x.source_attnum), x.source_column);
   x.embedding_column := coalesce(sidecar.column_name(x.target, x.embedding_attnum), x.embedding_column);

@@ -19,11 +19,12 @@ begin
       l.source_attnum,
       l.embedding_column,
       l.embedding_attnum,
+      l.key_attnums,
       l.origin
     from sidecar.attachment a
     cross join lateral sidecar.located(a) l
-    where (a.source_column, a.source_attnum, a.embedding_column, a.embedding_attnum, a.origin)
-      is distinct from (l.source_column, l.source_attnum, l.embedding_column, l.embedding_attnum, l.origin)
+    where (a.source_column, a.source_attnum, a.embedding_column, a.embedding_attnum, a.key_attnums, a.origin)
+      is distinct from (l.source_column, l.source_attnum, l.embedding_column, l.embedding_attnum, l.key_attnums, l.origin)
     order by a.id
     for update of a skip locked
   ),
@@ -33,6 +34,7 @@ begin
       source_attnum = s.source_attnum,
       embedding_column = s.embedding_column,
       embedding_attnum = s.embedding_attnum,
+      key_attnums = s.key_attnums,
       origin = s.origin
     from stale s
     where a.id = s.id

@@ -18,7 +18,7 @@ as $$
       select md5(string_agg(concat_ws(' ', t.tgrelid, t.tgname, t.tgenabled, t.xmin), ',' order by t.tgrelid, t.tgname))
       from part p
       join pg_trigger t on t.tgrelid = p.relid
-      where t.tgname like format('sidecar\_%s\_%%', sweep_marks.attachment)
+      where t.tgname ~ format('^(zzz_)?sidecar_%s_', sweep_marks.attachment)
     ),
     case
       when current_setting('track_counts')::boolean then (

@@ -24,10 +24,13 @@ declare
   after text;
   greater text;
 begin
-  select * into strict x from sidecar.attachment a where a.id = sweep_statements.attachment;
+  select l.* into strict x
+  from sidecar.attachment a
+  cross join lateral sidecar.located(a) l
+  where a.id = sweep_statements.attachment;
   source := sidecar.column_name(x.target, x.source_attnum);
   embedding := sidecar.column_name(x.target, x.embedding_attnum);
-  if target is null or key is null or source is null or embedding is null then
+  if target is null or key is null or exists (select from sidecar.attachment_fault(x)) then
     return;
   end if;
   filled := format('(t.%1$I is not null or t.%2$I is not null)', source, embedding);
@@ -55,6 +58,7 @@ begin
       using slice s
       where f.attachment = %1$s
         and f.key = s.key
+        and %5$s
         and not exists (select from %2$s t where %3$s and %4$s)
       returning 1
     )
@@ -62,14 +66,15 @@ begin
       (select count(*) from slice) as seen,
       (select count(*) from moot) as found,
       (select s.key::text from slice s order by s.key desc limit 1) as last_key',
-    x.id, target, sidecar.key_match(x.id, 't', 's.key'), filled
+    x.id, target, sidecar.key_match(x.id, 't', 's.key'), filled,
+    sidecar.same_names(x.id)
   );
   rows := format(
     'with slice as materialized (
       (
         select %1$s as key, %2$s as missing, %3$s as left_over, row_number() over (order by %4$s) as position
         from %5$s t
-        where $1::jsonb is null
+        where $1::jsonb is null and %9$s
         order by %4$s
         limit $2
       )
@@ -77,7 +82,7 @@ begin
       (
         select %1$s, %2$s, %3$s, row_number() over (order by %4$s)
         from %5$s t
-        where $1::jsonb is not null and (%4$s) %7$s (%6$s)
+        where $1::jsonb is not null and %9$s and (%4$s) %7$s (%6$s)
         order by %4$s
         limit $2
       )
@@ -102,7 +107,7 @@ begin
       (select key::text from slice order by position desc limit 1) as last_key',
     key, missing, left_over, key_order, target, after,
     case greater when 'operator(pg_catalog.>)' then '>' else greater end,
-    x.id
+    x.id, sidecar.same_names(x.id)
   );
   return next;
 end

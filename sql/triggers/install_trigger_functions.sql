@@ -62,17 +62,30 @@ $text$, same_names, x.id, sidecar.key_expression(x.id, 'n'), upsert));
   execute format(header, format('queue_%s_row', x.id), format($text$
 declare
   changed jsonb;
+  before jsonb;
 begin
   if %1$s then
     changed := %3$s;
+    if tg_op = 'UPDATE' then
+      before := %5$s;
+    end if;
   else
     execute 'select ' || sidecar.key_expression(%2$s, '($1)') into changed using new;
+    if tg_op = 'UPDATE' then
+      execute 'select ' || sidecar.key_expression(%2$s, '($1)') into before using old;
+    end if;
   end if;
   insert into sidecar.pending (attachment, key)
   values (%2$s, changed) %4$s;
+  -- The row moved to another key. What a sidecar made of it under the old one is of no use; an entry stays, for another row
+  -- may have come to that key.
+  if before <> changed then
+    update sidecar.pending set generation = generation + 1 where attachment = %2$s and key = before;
+    delete from sidecar.failure where attachment = %2$s and key = before;
+  end if;
   return null;
 end
-$text$, same_names, x.id, sidecar.key_expression(x.id, 'new'), upsert));
+$text$, same_names, x.id, sidecar.key_expression(x.id, 'new'), upsert, sidecar.key_expression(x.id, 'old')));
 
   if x.on_change = 'clear' then
     embedding := coalesce(sidecar.column_name(x.target, x.embedding_attnum), x.embedding_column);

@@ -1,23 +1,19 @@
 -- What attach made is made again with the current text: trigger functions, and the rights of a role sidecar_worker that
--- may be younger than the attachment. Attachments of tables that were dropped are forgotten.
+-- may be younger than the attachment. Attachments that lost their table or
+-- a column are forgotten, but where another table has taken the place: then sidecar.doctor() says so.
 do $$
 declare
   x record;
 begin
   perform sidecar.note_columns();
   for x in
-    select a.id, a.target, c.oid is null as gone
+    select a.id, a.target, a as attachment, c.oid is null as gone
     from sidecar.attachment a
     left join pg_class c on c.oid = a.target
     order by a.id
     for update of a
   loop
-    if x.gone then
-      delete from sidecar.pending where attachment = x.id;
-      delete from sidecar.failure where attachment = x.id;
-      delete from sidecar.progress where attachment = x.id;
-      delete from sidecar.attachment where id = x.id;
-      perform sidecar.drop_trigger_functions(x.id);
+    if sidecar.replacement_of(x.attachment) is null and sidecar.forget_lost(x.id) or x.gone then
       continue;
     end if;
     perform sidecar.install_trigger_functions(x.id);
