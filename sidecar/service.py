@@ -46,7 +46,7 @@ async def serve(
 
     Raises ServiceFault where the database is not migrated or its columns do not fit the model.
     """
-    pool = await persistently(partial(create_pool, url, 8), "connect")
+    pool = await persistently(partial(create_pool, url, 8, settings.statement_seconds), "connect")
     try:
         await persistently(partial(check_database, pool, model), "start")
         bell = Bell(partial(connect, url), pool)
@@ -101,6 +101,7 @@ async def _run(
     ready: Callable[[], None],
 ) -> None:
     async def beat() -> None:
+        bell.listening.clear()
         rate = await pipeline.ledger.tally.store(pool)
         await heart.beat(bell.backend_pid, rate)
 
@@ -111,12 +112,13 @@ async def _run(
 
     background: asyncio.Future[Any] = asyncio.gather(
         bell.listen(),
-        _every(HEARTBEAT, beat),
+        _every(HEARTBEAT, beat, bell.listening),
         _every(settings.lease_seconds / 4, pipeline.queue.renew),
         _every(SETTLE, pipeline.queue.settle_rest),
         _every(FEED, partial(_feed, bell, pool, pipeline)),
         _every(INDEX, build_indexes),
-        _every(settings.lease_seconds / 2, partial(tidy, pool, settings.max_attempts)),
+        _every(settings.lease_seconds / 2, pipeline.queue.find_spent),
+        _every(settings.lease_seconds / 2, partial(tidy, pool)),
     )
     work: asyncio.Future[Any] = asyncio.ensure_future(pipeline.run())
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
@@ -137,21 +139,26 @@ async def _run(
         await asyncio.gather(background, work, stopped, return_exceptions=True)
         with suppress(TimeoutError, *RETRYABLE):
             async with asyncio.timeout(FAREWELL):
-                await pipeline.queue.release_all()
+                if work.cancelled():  # else a row may have ended it: its attempt stays charged
+                    await pipeline.queue.release_all()
                 await pipeline.requests.refuse_all("The sidecar stopped; ask again.")
                 await pipeline.ledger.tally.store(pool)
                 await heart.stop()
         log.info("stopped")
 
 
-async def _every(seconds: float, call: Callable[[], Awaitable[object]]) -> None:
-    """Calls at this interval, for ever; a database that is away is logged and asked again."""
+async def _every(
+    seconds: float, call: Callable[[], Awaitable[object]], sooner: asyncio.Event | None = None
+) -> None:
+    """Calls at this interval, or when `sooner` is set, for ever; a database that is away is logged
+    and asked again."""
     while True:
         try:
             await call()
-        except RETRYABLE as error:
+        except (*RETRYABLE, asyncpg.PostgresError) as error:
             log.warning("background", extra={"error": str(error) or type(error).__name__})
-        await asyncio.sleep(seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for((sooner or asyncio.Event()).wait(), seconds)
 
 
 async def _feed(bell: Bell, pool: asyncpg.Pool, pipeline: Pipeline) -> None:

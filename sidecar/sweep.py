@@ -1,6 +1,4 @@
-"""What no event triggers: the heartbeat, the backfill feed, HNSW indexes, rows spent by crashes,
-old figures.
-"""
+"""What no event triggers: the heartbeat, the backfill feed, HNSW indexes, old figures."""
 
 from __future__ import annotations
 
@@ -20,6 +18,8 @@ log = logging.getLogger("sidecar.sweep")
 
 FEED_SLICE = 10_000
 FEED_LOW_WATER = 5_000
+# A slice may be read from a slow disk, row by row.
+FEED_SECONDS = 600.0
 # Answers that are kept for who asks again: 3 kB each, so 300 MB at most.
 CACHE_ENTRIES = 100_000
 
@@ -64,7 +64,9 @@ async def feed(pool: asyncpg.Pool, attachment: Attachment) -> int:
             return 0
         if place["backfill"] != attachment.backfill:
             return 0
-        slice_ = await connection.fetchrow(attachment.feed, place["after"], FEED_SLICE)
+        slice_ = await connection.fetchrow(
+            attachment.feed, place["after"], FEED_SLICE, timeout=FEED_SECONDS
+        )
         last = slice_["last_key"] if slice_["seen"] == FEED_SLICE else None
         await connection.execute(statement("backfill_note"), attachment.id, last)
     if last is None:
@@ -110,8 +112,7 @@ class Indexes:
             await connection.close()
 
 
-async def tidy(pool: asyncpg.Pool, max_attempts: int) -> None:
-    """Ends rows whose attempts were spent by crashes, and forgets dead workers and old requests."""
-    await pool.execute(statement("give_up_crashed"), max_attempts)
+async def tidy(pool: asyncpg.Pool) -> None:
+    """Forgets dead workers, old requests and the oldest answers."""
     await pool.execute(statement("trim_cache"), CACHE_ENTRIES)
     await pool.execute(statement("tidy"))
