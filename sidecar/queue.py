@@ -134,6 +134,7 @@ class Queue:
     async def find_spent(self) -> None:
         """Looks for rows whose attempts were spent by sidecars that died: each is tried once more,
         alone, and given up where that happened already."""
+        await self.renew()  # a lease of its own that ran out, as while the database was away
         rows = await self._pool.fetch(
             statement("spent"), self._model, self._max_attempts, SPENT_AT_ONCE
         )
