@@ -46,7 +46,7 @@ class Sidecar:
         self._ours.send(name)
 
     def _expect(self, message: str) -> None:
-        assert self._ours.poll(30), f"it never came to {message}"
+        assert self._ours.poll(60), f"it never came to {message}"
         assert self._ours.recv() == message
 
     def send(self, number: signal.Signals) -> None:
