@@ -70,8 +70,8 @@ def test_stopped_past_its_lease_and_continued(
         ground.let_go(first, signal)
     application.join(40)
     ground.until(lambda: not ground.scalar("select exists (select from sidecar.pending)"), "stuck")
-    # It comes back with results of a lease that ran out, of rows that changed since, and alone has to
-    # serve what comes next.
+    # It comes back with results of a lease that ran out, for rows that changed since, and has to
+    # serve alone what comes next.
     second.kill()
     ground.connection.execute("update note set body = body || ', newer'")
     first.send(SIGCONT)
