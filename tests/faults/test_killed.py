@@ -29,11 +29,11 @@ def test_killed_in_mid_batch_loses_nothing_and_a_second_one_finishes(
     connect: Connect, sidecar_process: StartProcess
 ) -> None:
     connection = connect()
-    fill(connection, 3000)
+    fill(connection, 6000)
     first = sidecar_process(SIDECAR_LEASE_SECONDS="2")
     deadline = time.monotonic() + 60
     embedded = 0
-    while not 100 < embedded < 2500:
+    while not 100 < embedded < 5500:
         assert time.monotonic() < deadline, "".join(first.log)
         embedded = connection.execute("select count(body_embedding) from note").fetchone()[0]  # type: ignore[index]
     first.kill()
@@ -45,8 +45,8 @@ def test_killed_in_mid_batch_loses_nothing_and_a_second_one_finishes(
     sidecar_process(SIDECAR_LEASE_SECONDS="2").ready()
     wait_until_quiet(connection, 60)
     assert connection.execute("select count(*), count(body_embedding) from note").fetchone() == (
-        3000,
-        3000,
+        6000,
+        6000,
     )
     assert connection.execute("select count(*) from sidecar.failure").fetchone() == (0,)
 
@@ -56,7 +56,7 @@ def test_sigterm_gives_the_leases_back_and_exits_0(
     connect: Connect, sidecar_process: StartProcess
 ) -> None:
     connection = connect()
-    fill(connection, 3000)
+    fill(connection, 6000)
     sidecar = sidecar_process()
     deadline = time.monotonic() + 60
     while connection.execute("select count(body_embedding) > 100 from note").fetchone() != (True,):
