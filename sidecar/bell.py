@@ -25,6 +25,9 @@ BUSY_POLL = 0.05
 # How long the database is told at a time that a sidecar sleeps: a killed one must not cost writers
 # for longer.
 SLEEP_NOTE = 10.0
+# The listening connection is asked after these many seconds, and may take as long to answer: one
+# that a firewall forgot says nothing for ever.
+PROBE = 10.0
 
 
 class Bell:
@@ -40,6 +43,8 @@ class Bell:
         self.work = asyncio.Event()
         self.question = asyncio.Event()
         self.backend_pid: int | None = None
+        self.listening = asyncio.Event()
+        """Set at each new connection; until the heartbeat tells of it, no question is asked."""
 
     async def listen(self) -> None:
         """Keeps the listening connection open, for ever; rings once after each connection for what
@@ -54,16 +59,18 @@ class Bell:
                     await connection.add_listener("sidecar", lambda *_: self.work.set())
                     await connection.add_listener("sidecar_request", lambda *_: self.question.set())
                     self.backend_pid = connection.get_server_pid()
+                    self.listening.set()
                     self.work.set()
                     self.question.set()
                     delay = 0.1
-                    await gone.wait()
+                    await _until(gone, connection)
                     log.warning("listen_lost")
                 finally:
                     self.backend_pid = None
                     connection.terminate()
             except RETRYABLE as error:
-                log.warning("listen_failed", extra={"error": str(error), "retry_in_s": delay})
+                reason = str(error) or type(error).__name__
+                log.warning("listen_failed", extra={"error": reason, "retry_in_s": delay})
             await asyncio.sleep(delay)
             delay = min(delay * 2, 10.0)
 
@@ -100,3 +107,12 @@ class Bell:
         await self._pool.execute(statement("sleep"), SLEEP_NOTE)
         self._asleep = True
         self._noted = time.monotonic()
+
+
+async def _until(gone: asyncio.Event, connection: asyncpg.Connection) -> None:
+    """Returns when the connection is closed; raises one of RETRYABLE when it does not answer."""
+    while not gone.is_set():
+        try:
+            await asyncio.wait_for(gone.wait(), PROBE)
+        except TimeoutError:
+            await connection.execute("select 1", timeout=PROBE)

@@ -29,6 +29,7 @@ RETRYABLE = (
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.PostgresSystemError,
 )
 # The table is no longer as the attachment's statements name it.
 CHANGED = (
@@ -39,8 +40,15 @@ CHANGED = (
     asyncpg.InvalidSchemaNameError,
     asyncpg.DatatypeMismatchError,
 )
+# What may hold for one table alone: locked by a migration, its tablespace full or damaged.
+BLOCKED = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.PostgresSystemError,
+)
 # A table that cannot be read or written as it is now; its rows wait, and nobody else's.
-REFUSED = (*CHANGED, asyncpg.InsufficientPrivilegeError)
+REFUSED = (*CHANGED, *BLOCKED, asyncpg.InsufficientPrivilegeError)
 
 SESSION = {
     "application_name": "sidecar",
@@ -52,6 +60,10 @@ SESSION = {
     "intervalstyle": "postgres",
     "extra_float_digits": "1",
     "jit": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    # Of a connection that broke without a word, the server keeps the locks until it notices.
+    "idle_in_transaction_session_timeout": "1min",
     # A row that row-level security hides would count as gone; so it is an error, and the row waits.
     "row_security": "off",
     # Each statement has one good plan, by index and row by row. Statistics of a queue that was
@@ -61,6 +73,8 @@ SESSION = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+# Who waits for one table's lock would keep a connection from all others.
+LOCK_TIMEOUT = "2s"
 
 
 def sqlalchemy_url(url: str) -> URL:
@@ -90,15 +104,19 @@ async def connect(url: str) -> asyncpg.Connection:
     return connection
 
 
-async def create_pool(url: str, size: int) -> asyncpg.Pool:
-    """A pool of at most `size` connections, each with a codec for `vector`."""
+async def create_pool(url: str, size: int, statement_seconds: float = 60.0) -> asyncpg.Pool:
+    """A pool of at most `size` connections, each with a codec for `vector`.
+
+    A connection that does not answer a statement within `statement_seconds` counts as lost.
+    """
     return await asyncpg.create_pool(
         url,
         min_size=1,
         max_size=size,
         connection_class=Connection,
-        server_settings=SESSION,
-        timeout=10,
+        server_settings={**SESSION, "lock_timeout": LOCK_TIMEOUT},
+        timeout=min(10, statement_seconds),
+        command_timeout=statement_seconds,
         init=prepare_connection,
     )
 
@@ -133,23 +151,32 @@ def vector_of(binary: bytes) -> Vector:
     return np.frombuffer(binary, ">f4", offset=4).astype(np.float32)
 
 
-async def persistently(call: Callable[[], Awaitable[Result]], what: str) -> Result:
+async def persistently(
+    call: Callable[[], Awaitable[Result]], what: str, unless: tuple[type[Exception], ...] = ()
+) -> Result:
     """The result of `call`, tried until the database answers and has our schema: after 0.1 s, then
-    twice as long, at most 5 s."""
+    twice as long, at most 5 s. Raises the errors in `unless` at once."""
     delay = 0.1
     while True:
         try:
             return await call()
         except (*RETRYABLE, *CHANGED) as error:
+            if isinstance(error, unless) and not schema_gone(error):
+                raise
             report(error, what, delay)
         await asyncio.sleep(delay)
         delay = min(delay * 2, 5.0)
 
 
+def schema_gone(error: Exception) -> bool:
+    """Whether the error is that our schema, or a part of it, is not there."""
+    return isinstance(error, CHANGED) and re.search(r'\bsidecar[."]', str(error)) is not None
+
+
 def report(error: Exception, what: str, delay: float) -> None:
     """Logs what passes by itself, or when the schema is back; raises everything else."""
     details = {"what": what, "error": str(error) or type(error).__name__, "retry_in_s": delay}
-    if isinstance(error, CHANGED) and re.search(r'\bsidecar[."]', str(error)):
+    if schema_gone(error):
         log.error("schema_gone", extra={**details, "mend": "sidecar migrate"})
     elif isinstance(error, RETRYABLE):
         log.warning("database_retry", extra=details)

@@ -1,7 +1,6 @@
 """Joins the stages in the order of the data: claim, load, prepare, batch, model, write.
 
-What is in flight is bounded by the claims, so memory is too, whatever the backlog. A question takes
-the same way from prepare on, before all rows.
+The claims bound memory. A question takes the same way from prepare on, before all rows.
 """
 
 from __future__ import annotations
@@ -117,6 +116,7 @@ class Pipeline:
                 await self._deliver(embedded)
                 await self.ledger.blame(faults)
             except ServiceFault as fault:
+                self._batcher.shrink(batch)
                 await self.ledger.back_off([item.origin for item in batch], fault)
         self._modelled.set()
 

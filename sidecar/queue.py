@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Coroutine
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
@@ -22,6 +24,9 @@ DEPTH = 4
 # Seconds after which claims look at the whole queue again, for rows that became due before a mark:
 # leases that ran out, and changes whose transaction was long.
 MARKS_LAST = 0.5
+
+# Rows that are tried alone, one after the other, before others get their turn again.
+SPENT_AT_ONCE = 500
 
 
 class Marks:
@@ -64,6 +69,7 @@ class Queue:
         """Whether the last claim had no room for some modality."""
         self._finished = asyncio.Event()
         self._marks = Marks()
+        self._spent: deque[tuple[int, str]] = deque()
         self._unsettled: list[Verdict] = []
         # Outlives the cancelling of its caller: what it leases must be known to release_all.
         self._claiming: asyncio.Future[list[Claim]] | None = None
@@ -74,12 +80,24 @@ class Queue:
         Takes none of a modality of which DEPTH batches are held, and not less than half a batch
         at a time while it is busy; waits where that leaves nothing.
         """
-        while not (room := self._room(batch)):
+        while (claiming := self._next(batch)) is None:
             self._finished.clear()
             await self._finished.wait()
-        self.full = len(room) < len(batch)
-        self._claiming = asyncio.ensure_future(self._claim(room))
+        self._claiming = asyncio.ensure_future(claiming)
         return await asyncio.shield(self._claiming)
+
+    def _next(self, batch: dict[Modality, int]) -> Coroutine[Any, Any, list[Claim]] | None:
+        """The claim to make now; None while there is room for none."""
+        if self._spent or self._alone():
+            return None if self.held else self._claim_alone()
+        room = self._room(batch)
+        self.full = len(room) < len(batch)
+        return self._claim(room) if room else None
+
+    def _alone(self) -> bool:
+        """Whether the row that is held may be one that kills sidecars."""
+        attempts = [claim.attempts for claim in self.held.values()] if len(self.held) == 1 else []
+        return any(n > self._max_attempts for n in attempts)
 
     async def _claim(self, room: dict[Modality, int]) -> list[Claim]:
         rows = await self._pool.fetch(
@@ -94,9 +112,35 @@ class Queue:
         claims = [Claim(*row[:-1]) for row in rows]
         self._marks.note(claims, [row["due_at"] for row in rows], sum(room.values()))
         claims.sort(key=lambda claim: (claim.lane, claim.attachment))
+        return self._hold(claims)
+
+    async def _claim_alone(self) -> list[Claim]:
+        """One row whose attempts are spent, and nothing beside it: if it kills this sidecar too,
+        no other row is charged with that."""
+        while self._spent:
+            place = self._spent.popleft()
+            row = await self._pool.fetchrow(
+                statement("claim_spent"), *place, self._lease, self._max_attempts
+            )
+            if row is not None:
+                return self._hold([Claim(*row)])
+        return []
+
+    def _hold(self, claims: list[Claim]) -> list[Claim]:
         self.held.update((_identity(claim), claim) for claim in claims)
         self.held_by.update(claim.modality for claim in claims)
         return claims
+
+    async def find_spent(self) -> None:
+        """Looks for rows whose attempts were spent by sidecars that died: each is tried once more,
+        alone, and given up where that happened already."""
+        await self.renew()  # a lease of its own that ran out, as while the database was away
+        rows = await self._pool.fetch(
+            statement("spent"), self._model, self._max_attempts, SPENT_AT_ONCE
+        )
+        if any(row["crashed_alone"] for row in rows):
+            await self._pool.execute(statement("give_up_crashed"), self._max_attempts)
+        self._spent = deque(row[:2] for row in rows if not row["crashed_alone"])
 
     async def renew(self) -> None:
         """Lengthens the leases of all held claims."""

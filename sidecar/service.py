@@ -52,7 +52,7 @@ async def serve(
 
     Raises ServiceFault where the database is not migrated.
     """
-    pool = await persistently(partial(create_pool, url, 8), "connect")
+    pool = await persistently(partial(create_pool, url, 8, settings.statement_seconds), "connect")
     try:
         register = partial(check_database, pool, model)
         await persistently(register, "start")
@@ -102,6 +102,7 @@ async def _run(
     ready: Callable[[], None],
 ) -> None:
     async def beat() -> None:
+        bell.listening.clear()
         rate = await pipeline.ledger.tally.store(pool)
         if not await heart.beat(bell.backend_pid, rate):
             log.warning("schema_new")
@@ -115,14 +116,15 @@ async def _run(
 
     background: asyncio.Future[Any] = asyncio.gather(
         bell.listen(),
-        _every(HEARTBEAT, beat),
+        _every(HEARTBEAT, beat, bell.listening),
         _every(settings.lease_seconds / 4, pipeline.queue.renew),
         _every(SETTLE, pipeline.queue.settle_rest),
         _every(FEED, partial(_feed, bell, pool, pipeline, Slices())),
         _every(INDEX, build_indexes),
         _every(SWEEP, reconciler.turn),
         _every(UPKEEP, Upkeep(pool).look),
-        _every(settings.lease_seconds / 2, partial(tidy, pool, settings.max_attempts)),
+        _every(settings.lease_seconds / 2, pipeline.queue.find_spent),
+        _every(settings.lease_seconds / 2, partial(tidy, pool)),
     )
     work: asyncio.Future[Any] = asyncio.ensure_future(pipeline.run())
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
@@ -145,22 +147,29 @@ async def _run(
         await asyncio.gather(background, work, stopped, return_exceptions=True)
         with suppress(TimeoutError, *RETRYABLE, *CHANGED):
             async with asyncio.timeout(FAREWELL):
-                await pipeline.queue.release_all()
+                if work.cancelled():  # else a row may have ended it: its attempt stays charged
+                    await pipeline.queue.release_all()
                 await pipeline.requests.refuse_all("The sidecar stopped; ask again.")
                 await pipeline.ledger.tally.store(pool)
                 await heart.stop()
         log.info("stopped")
 
 
-async def _every(seconds: float, call: Callable[[], Awaitable[object]]) -> None:
-    """Calls at this interval, for ever; a database that is away, or has lost our schema, is logged
-    and asked again."""
+async def _every(
+    seconds: float, call: Callable[[], Awaitable[object]], sooner: asyncio.Event | None = None
+) -> None:
+    """Calls at this interval, or when `sooner` is set, for ever; what the database refuses, or a
+    schema that is gone, is logged and asked again."""
     while True:
         try:
             await call()
-        except (*RETRYABLE, *CHANGED) as error:
-            report(error, "background", seconds)
-        await asyncio.sleep(seconds)
+        except (*RETRYABLE, asyncpg.PostgresError) as error:
+            if isinstance(error, (*RETRYABLE, *CHANGED)):
+                report(error, "background", seconds)
+            else:
+                log.warning("background", extra={"error": str(error) or type(error).__name__})
+        with suppress(TimeoutError):
+            await asyncio.wait_for((sooner or asyncio.Event()).wait(), seconds)
 
 
 async def _feed(bell: Bell, pool: asyncpg.Pool, pipeline: Pipeline, slices: Slices) -> None:

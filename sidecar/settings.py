@@ -53,9 +53,11 @@ class Settings:
     lease_seconds: float = 60.0
     """Length of a lease, s. A crashed sidecar's rows are claimable again after this long."""
     max_attempts: int = 5
-    """Tries before a row becomes a failure; crashes while it was leased count too."""
+    """Tries before a row becomes a failure; after as many crashes it is tried once more, alone."""
     sweep_seconds: float = 3600.0
     """Between two searches for rows that no trigger saw, s; less finds them sooner, reads more."""
+    statement_seconds: float = 60.0
+    """Longest wait for the answer to a statement, s; then the connection counts as lost."""
     max_image_bytes: int = 64 * 1024 * 1024
     """Largest encoded image, bytes; larger ones fail with image_too_large without being read."""
     max_image_pixels: int = 178_956_970
@@ -149,6 +151,7 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "SIDECAR_LEASE_SECONDS": ("lease_seconds", _number(float, 1)),
     "SIDECAR_MAX_ATTEMPTS": ("max_attempts", _number(int, 1)),
     "SIDECAR_SWEEP_SECONDS": ("sweep_seconds", _number(float, 1)),
+    "SIDECAR_STATEMENT_SECONDS": ("statement_seconds", _number(float, 1)),
     "SIDECAR_MAX_IMAGE_BYTES": ("max_image_bytes", _number(int, 1)),
     "SIDECAR_MAX_IMAGE_PIXELS": ("max_image_pixels", _number(int, 1)),
     "SIDECAR_LOG_FORMAT": ("log_format", _choice("human", "json")),

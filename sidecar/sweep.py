@@ -1,6 +1,4 @@
-"""What no event triggers: the heartbeat, the backfill feed, HNSW indexes, rows spent by crashes,
-old figures.
-"""
+"""What no event triggers: the heartbeat, the backfill feed, HNSW indexes, old figures."""
 
 from __future__ import annotations
 
@@ -136,8 +134,7 @@ class Indexes:
             await connection.close()
 
 
-async def tidy(pool: asyncpg.Pool, max_attempts: int) -> None:
-    """Ends rows whose attempts were spent by crashes, and forgets dead workers and old requests."""
-    await pool.execute(statement("give_up_crashed"), max_attempts)
+async def tidy(pool: asyncpg.Pool) -> None:
+    """Forgets dead workers, old requests and the oldest answers."""
     await pool.execute(statement("trim_cache"), CACHE_ENTRIES)
     await pool.execute(statement("tidy"))

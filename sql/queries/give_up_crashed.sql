@@ -1,7 +1,7 @@
--- $1 most attempts: rows whose attempts were all spent by sidecars that died with them
+-- $1 most attempts: rows that were tried once more, alone, after sidecars had died with them, and died with them again
 with crashed as (
   delete from sidecar.pending p
-  where p.attempts >= $1
+  where p.attempts > $1
     and p.lease_until < clock_timestamp()
   returning p.attachment, p.key, p.attempts
 )
@@ -10,8 +10,8 @@ select
   attachment,
   key,
   'crashed',
-  'The sidecar stopped while it worked on this row, ' || attempts || ' times; if the sidecars were killed for'
-    || ' another reason, sidecar.retry() tries it again.',
+  'The sidecar stopped while it worked on this row, ' || attempts || ' times, at last on this row alone; if the'
+    || ' sidecars were killed for another reason, sidecar.retry() tries it again.',
   attempts
 from crashed
 on conflict (attachment, key) do update
