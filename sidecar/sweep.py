@@ -18,7 +18,10 @@ from sidecar.statements import statement
 
 log = logging.getLogger("sidecar.sweep")
 
-FEED_SLICE = 10_000
+# An application that changes a row of a slice waits until the slice is committed: so a slice is
+# short, and it waits for no longer than this for rows that the application holds itself.
+FEED_SLICE = 1_000
+FEED_PATIENCE = "set local lock_timeout = '20ms'"
 FEED_LOW_WATER = 5_000
 # Answers that are kept for who asks again: 3 kB each, so 300 MB at most.
 CACHE_ENTRIES = 100_000
@@ -56,16 +59,28 @@ async def feed(pool: asyncpg.Pool, attachment: Attachment) -> int:
     """Queues the next slice of an attachment's backfill by key; returns how many rows it queued.
 
     The slice and the place where to go on are one transaction, so a crash neither skips nor repeats
-    any.
+    any. It ends before a row that an open transaction has queued, for that transaction may roll
+    back; the next call looks again.
     """
+    size = FEED_SLICE
+    while size:
+        try:
+            return await _feed(pool, attachment, size)
+        except asyncpg.LockNotAvailableError:
+            size //= 2
+    return 0
+
+
+async def _feed(pool: asyncpg.Pool, attachment: Attachment, size: int) -> int:
     async with pool.acquire() as connection, connection.transaction():
         place = await connection.fetchrow(statement("backfill_room"), attachment.id, FEED_LOW_WATER)
         if place is None:
             return 0
         if place["backfill"] != attachment.backfill:
             return 0
-        slice_ = await connection.fetchrow(attachment.feed, place["after"], FEED_SLICE)
-        last = slice_["last_key"] if slice_["seen"] == FEED_SLICE else None
+        await connection.execute(FEED_PATIENCE)
+        slice_ = await connection.fetchrow(attachment.feed, place["after"], size)
+        last = slice_["last_key"] if slice_["seen"] == size else None
         await connection.execute(statement("backfill_note"), attachment.id, last)
     if last is None:
         log.info("backfill_queued", extra={"table": attachment.target})

@@ -44,24 +44,27 @@ begin
     case x.modality when 'text' then format('left(t.%I::text, 100000)', source) else format('t.%I', source) end,
     target, matched
   );
-  -- Source rows first, in key order, so that two sidecars cannot deadlock, and never waiting for the application.
-  -- Then the queue rows that still are the ones that were claimed, then the vectors of exactly those.
+  -- Source rows first, in key order, so that two sidecars cannot deadlock, with the queue rows that still are the ones
+  -- that were claimed; it waits for neither, whoever holds them. Then the vectors of exactly those.
   write := format(
     'with locked as materialized (
-      select k.*
+      select k.*, p.ctid as place
       from unnest($1::jsonb[], $2::bigint[], $3::bigint[], $4::%5$s.vector[])
         with ordinality as k (key, token, generation, vector, position)
       join %1$s t on %2$s
+      join sidecar.pending p
+        on p.attachment = %6$s
+        and p.key = k.key
+        and p.lease_token = k.token
+        and p.generation = k.generation
       order by %3$s
       for no key update of t skip locked
+      for update of p skip locked
     ),
     done as (
       delete from sidecar.pending p
       using locked k
-      where p.attachment = %6$s
-        and p.key = k.key
-        and p.lease_token = k.token
-        and p.generation = k.generation
+      where p.ctid = k.place
       returning k.position, k.key, k.vector
     ),
     mended as (

@@ -1,0 +1,410 @@
+"""Whatever applications and sidecars do, in whatever order: a Hypothesis state machine.
+
+HYPOTHESIS_PROFILE=long pytest -s tests/faults/test_state_machine.py searches at random, for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import asyncpg
+import numpy as np
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from psycopg import errors
+
+from sidecar.database import create_pool
+from sidecar.prepare import prepare
+from sidecar.statements import statement
+from sidecar.threads import Threads
+from tests.faults.stepwise import MAX_ATTEMPTS, MOODY, POISON, ShortEncoder, StepwiseSidecar, short_vector
+
+Connection = psycopg.Connection[Any]
+
+QUICK = settings(
+    max_examples=100,
+    stateful_step_count=50,
+    deadline=None,
+    phases=[Phase.generate] if os.environ.get('NOSHRINK') else list(Phase),
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+LONG = settings(QUICK, max_examples=3000, stateful_step_count=100, derandomize=False)
+PROFILE, PATIENCE = (
+    (LONG, 3600) if os.environ.get("HYPOTHESIS_PROFILE") == "long" else (QUICK, 300)
+)
+
+COLUMNS = ("body", "title")
+TRANSACTIONS = (
+    *("read committed", "read committed", "repeatable read"),
+    *("commit", "commit", "rollback", "savepoint", "rollback to savepoint"),
+)
+CHORES = ("crash", "crash", "stop", "give back", "renew", "settle rest", "tidy")
+ADMINISTRATION = (
+    *("retry", "retry", "reembed", "reembed", "pause", "resume", "resume", "attach keep"),
+    *("attach clear", "detach", "detach drop", "truncate commit", "truncate rollback"),
+)
+EVERYTHING = 20
+SESSIONS, SIDECARS = 3, 3
+# Seconds after which a step of a sidecar counts as waiting for the application.
+STEP = 3.0
+
+keys = st.integers(1, 4)
+columns = st.sampled_from(COLUMNS)
+contents = st.sampled_from(["one", "two", "three", "four", "five", None, " ", POISON, MOODY])
+sessions = st.integers(0, SESSIONS - 1)
+sidecars = st.integers(0, SIDECARS - 1)
+numbers = st.integers(0, 5)
+
+
+def is_right(content: str | None, vector: list[float] | None) -> bool:
+    """Whether the vector is the content's; that of NULL is NULL."""
+    if content is None or vector is None:
+        return content is vector
+    return np.array_equal(np.float32(vector), short_vector(content))
+
+
+class Session:
+    """One connection of the application. An error ends its transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.isolation: str | None = None
+        self.savepoints = 0
+
+    def begin(self, isolation: str = "read committed") -> None:
+        if self.isolation is None:
+            self._connection.execute(f"begin isolation level {isolation}".encode())
+            self.isolation = isolation
+
+    def end(self, how: str) -> None:
+        if self.isolation is not None:
+            self._connection.execute(how.encode())
+        self.isolation, self.savepoints = None, 0
+
+    def savepoint(self) -> None:
+        if self.isolation is not None:
+            self.savepoints += 1
+            self._connection.execute(f"savepoint point_{self.savepoints}".encode())
+
+    def roll_back_to_savepoint(self) -> None:
+        if self.savepoints:
+            self._connection.execute(f"rollback to point_{self.savepoints}".encode())
+            self.savepoints -= 1
+
+    def run(self, others_open: bool, query: str, *values: object) -> None:
+        """The errors that an application causes itself end its transaction; all others are
+        findings."""
+        expected: list[type[psycopg.Error]] = [
+            errors.UniqueViolation,
+            errors.ObjectNotInPrerequisiteState,  # what is not attached
+        ]
+        if others_open:
+            expected.append(errors.LockNotAvailable)
+        if self.isolation == "repeatable read":
+            expected.append(errors.SerializationFailure)
+        try:
+            self._connection.execute(query.encode(), values)
+        except tuple(expected):
+            self.end("rollback")
+
+
+class Ground:
+    """A database with its connections, the same for all examples."""
+
+    def __init__(self, url: str, resources: ExitStack) -> None:
+        def open_connection() -> Connection:
+            return resources.enter_context(psycopg.connect(url, autocommit=True))
+
+        self.runner = resources.enter_context(asyncio.Runner())
+        self.pool: asyncpg.Pool = self.runner.run(create_pool(url, 2))
+        resources.callback(lambda: self.runner.run(self.pool.close()))
+        self.encoder = ShortEncoder()
+        prepare_one = partial(prepare, model=self.encoder, max_pixels=1_000_000)
+        self.threads = Threads(prepare_one, self.encoder.encode)
+        resources.callback(self.threads.stop)
+        self.observer = open_connection()
+        self.sessions = [Session(open_connection()) for _ in range(SESSIONS)]
+        for session in self.sessions:
+            session._connection.execute("set lock_timeout = '20ms'")
+        self.examples = self.steps = 0
+        for name, values in (("register_model", ("hash", 8)), ("start_serving", ("hash",))):
+            self.runner.run(self.pool.execute(statement(name), *values))
+
+    def sidecar(self) -> StepwiseSidecar:
+        return StepwiseSidecar(self.pool, self.threads, self.encoder.name)
+
+    def clean(self) -> None:
+        """As it was before the first example."""
+        for session in self.sessions:
+            session.end("rollback")
+        self.observer.execute("select sidecar.detach_all()")
+        for table in ("pending", "failure", "progress"):
+            self.observer.execute(f"delete from sidecar.{table}".encode())
+        self.observer.execute("drop table if exists note")
+        self.observer.execute(
+            "create table note (id int primary key, body text, title text, price int default 0)"
+        )
+        self.encoder.good_mood = True
+
+
+class Machine(RuleBasedStateMachine):
+    """Applications in several sessions, sidecars in single steps, and the administrator."""
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__()
+        self.ground = ground
+        ground.clean()
+        ground.examples += 1
+        self.sidecars = [ground.sidecar() for _ in range(SIDECARS)]
+
+    def step(self, call: Coroutine[Any, Any, object]) -> None:
+        """One step of a sidecar, which must not wait for anybody."""
+        try:
+            self.ground.runner.run(asyncio.wait_for(call, STEP))
+        except TimeoutError:
+            raise AssertionError("a sidecar waits for the application") from None
+
+    def run(self, number: int, query: str, *values: object) -> None:
+        session = self.ground.sessions[number]
+        others = any(s.isolation for s in self.ground.sessions if s is not session)
+        session.run(others, query, *values)
+
+    # What applications do
+
+    @rule(number=sessions, what=st.sampled_from(TRANSACTIONS))
+    def transaction(self, number: int, what: str) -> None:
+        session = self.ground.sessions[number]
+        match what:
+            case "savepoint":
+                session.savepoint()
+            case "rollback to savepoint":
+                session.roll_back_to_savepoint()
+            case "commit" | "rollback":
+                session.end(what)
+            case isolation:
+                session.begin(isolation)
+
+    @rule(number=sessions, key=keys, column=columns, content=contents)
+    def insert(self, number: int, key: int, column: str, content: str | None) -> None:
+        self.run(number, f"insert into note (id, {column}) values (%s, %s)", key, content)
+
+    @rule(number=sessions, some=st.lists(keys, unique=True), body=contents, title=contents)
+    def upsert_many(
+        self, number: int, some: list[int], body: str | None, title: str | None
+    ) -> None:
+        self.run(
+            number,
+            "insert into note select key, %s, %s from unnest(%s::int[]) as k (key)"
+            " on conflict (id) do update set body = excluded.body, title = excluded.title",
+            *(body, title, some),
+        )
+
+    @rule(number=sessions, key=keys, column=columns, content=contents)
+    def update(self, number: int, key: int, column: str, content: str | None) -> None:
+        self.run(number, f"update note set {column} = %s where id = %s", content, key)
+
+    @rule(number=sidecars, stages=st.integers(0, 3), who=sessions, column=columns, content=contents)
+    def update_in_flight(
+        self, number: int, stages: int, who: int, column: str, content: str | None
+    ) -> None:
+        """All rows change while a sidecar has them in hand."""
+        self.take(number, stages)
+        self.run(who, f"update note set {column} = %s", content)
+
+    @rule(number=sessions, key=keys)
+    def update_to_the_same(self, number: int, key: int) -> None:
+        self.run(number, "update note set body = body, price = price + 1 where id = %s", key)
+
+    @rule(number=sessions, key=keys, other=keys)
+    def change_key(self, number: int, key: int, other: int) -> None:
+        self.run(number, "update note set id = %s where id = %s", other, key)
+
+    @rule(number=sessions, some=st.lists(keys, min_size=1, unique=True))
+    def delete(self, number: int, some: list[int]) -> None:
+        self.run(number, "delete from note where id = any(%s)", some)
+
+    @rule(number=sessions, key=keys, strength=st.sampled_from(["update", "share", "key share"]))
+    def hold(self, number: int, key: int, strength: str) -> None:
+        self.ground.sessions[number].begin()
+        self.run(number, f"select from note where id = %s for {strength}", key)
+
+    # What administrators do
+
+    @initialize(on_change=st.sampled_from(["keep", "clear"]), rows=st.integers(0, 4))
+    def begin_with_rows(self, on_change: str, rows: int) -> None:
+        self.run(0, "insert into note select g, 'row ' || g from generate_series(1, %s) g", rows)
+        for column in COLUMNS:
+            self.attach(0, column, on_change)
+
+    def truncate(self, number: int, then: int, how: str) -> None:
+        session = self.ground.sessions[number]
+        session.begin()
+        self.run(number, "truncate note")
+        if session.isolation is not None:
+            self.run(number, "insert into note values (%s, 'after', 'truncate')", then)
+        session.end(how)
+
+    def attach(self, number: int, column: str, on_change: str) -> None:
+        self.run(
+            number,
+            "select sidecar.attach('note', %s, index => 'none', on_change => %s)",
+            *(column, on_change),
+        )
+
+    @rule(number=sessions, column=columns, key=keys, what=st.sampled_from(ADMINISTRATION))
+    def administrate(self, number: int, column: str, key: int, what: str) -> None:
+        """What locks the table is a transaction of its own: sidecars wait for it too."""
+        if what in ("pause", "resume", "reembed", "retry"):
+            self.run(number, f"select sidecar.{what}('note', %s)", column)
+            return
+        self.ground.sessions[number].end("commit")
+        match what.split():
+            case ["attach", on_change]:
+                self.attach(number, column, on_change)
+            case ["detach", *drop]:
+                query = "select sidecar.detach('note', %s, drop_column => %s)"
+                self.run(number, query, column, drop == ["drop"])
+            case ["truncate", "commit" | "rollback" as how]:
+                self.truncate(number, key, how)
+
+    # What sidecars do
+
+    @rule(number=sidecars, most=st.integers(1, 4))
+    def claim(self, number: int, most: int) -> None:
+        if self.sidecars[number].has_room(most):
+            self.step(self.sidecars[number].claim(most))
+
+    @rule(number=sidecars, batch=numbers, good_mood=st.booleans())
+    def advance(self, number: int, batch: int, good_mood: bool) -> None:
+        self.ground.encoder.good_mood = good_mood
+        if self.sidecars[number].batches:
+            self.step(self.sidecars[number].advance(batch))
+
+    @rule(number=sidecars, stages=st.integers(1, 4))
+    def take(self, number: int, stages: int) -> None:
+        """Takes all that is due up to some stage, with what was there before."""
+        sidecar = self.sidecars[number]
+        self.ground.encoder.good_mood = True
+        if sidecar.has_room(EVERYTHING):
+            self.step(sidecar.claim(EVERYTHING))
+        for _ in range(stages):
+            for _ in range(len(sidecar.batches)):
+                self.step(sidecar.advance(0))
+
+    @rule(number=sidecars, batch=numbers, what=st.sampled_from(CHORES))
+    def chore(self, number: int, batch: int, what: str) -> None:
+        sidecar = self.sidecars[number]
+        match what:
+            case "crash":
+                self.sidecars[number] = self.ground.sidecar()
+            case "stop":
+                self.step(sidecar.queue.release_all())
+                self.sidecars[number] = self.ground.sidecar()
+            case "give back" if sidecar.batches:
+                self.step(sidecar.give_back(batch))
+            case "renew":
+                self.step(sidecar.queue.renew())
+            case "settle rest":
+                self.step(sidecar.queue.settle_rest())
+            case "tidy":
+                self.step(sidecar.tidy())
+
+    @rule(number=sidecars)
+    def feed(self, number: int) -> None:
+        self.step(self.sidecars[number].feed())
+
+    # Time
+
+    @rule(leases=st.booleans())
+    def time_passes(self, leases: bool) -> None:
+        """What waits is due, and leases have run out."""
+        self.ground.observer.execute(
+            "with free as materialized (select ctid as row from sidecar.pending for update skip locked)"
+            " update sidecar.pending p set due_at = least(due_at, clock_timestamp()),"
+            "  lease_until = case when %s then '-infinity' else lease_until end"
+            " from free where p.ctid = free.row",
+            [leases],
+        )
+
+    # What must hold
+
+    @invariant()
+    def what_is_not_queued_is_right(self) -> None:
+        """Of what is committed, and past the backfill."""
+        self.ground.steps += 1
+        observer = self.ground.observer
+        for column, embedding, number in observer.execute(
+            "select source_column::text, embedding_column::text, id from sidecar.attachment"
+            " where backfill = 'done'"
+        ).fetchall():
+            for key, content, vector in observer.execute(
+                f"select t.id, t.{column}, t.{embedding}::real[] from note t"
+                " where not exists (select from sidecar.pending p"
+                "  where p.attachment = %(id)s and p.key = jsonb_build_array(t.id))"
+                " and not exists (select from sidecar.failure f"
+                "  where f.attachment = %(id)s and f.key = jsonb_build_array(t.id))".encode(),
+                {"id": number},
+            ).fetchall():
+                assert is_right(content, vector), f"{column} of row {key}, {content!r}"
+
+    def teardown(self) -> None:
+        if sys.exc_info()[0] is None:
+            self._everybody_ends()
+            self._nothing_is_left()
+
+    def _everybody_ends(self) -> None:
+        for session in self.ground.sessions:
+            session.end("commit")
+        for column in COLUMNS:
+            self.run(0, "select sidecar.resume('note', %s)", column)
+        self.sidecars = [self.ground.sidecar()]
+        for _ in range(4 * MAX_ATTEMPTS):
+            self.time_passes(leases=True)
+            self.step(self.sidecars[0].feed())
+            self.chore(0, 0, "tidy")
+            self.take(0, stages=4)
+            if self._quiet():
+                return
+
+    def _quiet(self) -> bool:
+        return self.ground.observer.execute(
+            "select not exists (select from sidecar.pending)"
+            " and not exists (select from sidecar.attachment where backfill <> 'done')"
+        ).fetchone() == (True,)
+
+    def _nothing_is_left(self) -> None:
+        assert self.ground.observer.execute("select * from sidecar.pending").fetchall() == []
+        assert self._quiet(), "a backfill never ends"
+        self.what_is_not_queued_is_right()
+        failed = self.ground.observer.execute("select distinct error from sidecar.failure")
+        assert {row[0] for row in failed} <= {"text_empty", "model_failed", "crashed"}
+
+
+@pytest.fixture
+def ground(database: str) -> Iterator[Ground]:
+    with ExitStack() as resources:
+        yield Ground(database, resources)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(int(os.environ.get("PAT", PATIENCE)))
+def test_every_vector_is_that_of_its_current_content(ground: Ground) -> None:
+    run_state_machine_as_test(partial(Machine, ground), settings=PROFILE)
+    print(f"{ground.examples:,} examples, {ground.steps:,} steps")  # noqa: T201
