@@ -5,19 +5,14 @@ HYPOTHESIS_PROFILE=long pytest -s tests/faults/test_state_machine.py searches at
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import ExitStack
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-import asyncpg
-import numpy as np
-import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -26,29 +21,19 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from psycopg import errors
 
-from sidecar.database import create_pool
-from sidecar.prepare import prepare
-from sidecar.statements import statement
-from sidecar.threads import Threads
-from tests.faults.stepwise import MAX_ATTEMPTS, MOODY, POISON, ShortEncoder, StepwiseSidecar, short_vector
-
-Connection = psycopg.Connection[Any]
+from tests.fix_stepwise import MAX_ATTEMPTS, MOODY, POISON, SESSIONS, Ground, is_right
 
 QUICK = settings(
     max_examples=100,
     stateful_step_count=50,
     deadline=None,
-    phases=[Phase.generate] if os.environ.get('NOSHRINK') else list(Phase),
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
 LONG = settings(QUICK, max_examples=3000, stateful_step_count=100, derandomize=False)
-PROFILE, PATIENCE = (
-    (LONG, 3600) if os.environ.get("HYPOTHESIS_PROFILE") == "long" else (QUICK, 300)
-)
+PROFILE, PATIENCE = (LONG, 3600) if os.environ.get("HYPOTHESIS_PROFILE") == "long" else (QUICK, 300)
 
 COLUMNS = ("body", "title")
 TRANSACTIONS = (
@@ -61,9 +46,7 @@ ADMINISTRATION = (
     *("attach clear", "detach", "detach drop", "truncate commit", "truncate rollback"),
 )
 EVERYTHING = 20
-SESSIONS, SIDECARS = 3, 3
-# Seconds after which a step of a sidecar counts as waiting for the application.
-STEP = 3.0
+SIDECARS = 3
 
 keys = st.integers(1, 4)
 columns = st.sampled_from(COLUMNS)
@@ -71,97 +54,6 @@ contents = st.sampled_from(["one", "two", "three", "four", "five", None, " ", PO
 sessions = st.integers(0, SESSIONS - 1)
 sidecars = st.integers(0, SIDECARS - 1)
 numbers = st.integers(0, 5)
-
-
-def is_right(content: str | None, vector: list[float] | None) -> bool:
-    """Whether the vector is the content's; that of NULL is NULL."""
-    if content is None or vector is None:
-        return content is vector
-    return np.array_equal(np.float32(vector), short_vector(content))
-
-
-class Session:
-    """One connection of the application. An error ends its transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.isolation: str | None = None
-        self.savepoints = 0
-
-    def begin(self, isolation: str = "read committed") -> None:
-        if self.isolation is None:
-            self._connection.execute(f"begin isolation level {isolation}".encode())
-            self.isolation = isolation
-
-    def end(self, how: str) -> None:
-        if self.isolation is not None:
-            self._connection.execute(how.encode())
-        self.isolation, self.savepoints = None, 0
-
-    def savepoint(self) -> None:
-        if self.isolation is not None:
-            self.savepoints += 1
-            self._connection.execute(f"savepoint point_{self.savepoints}".encode())
-
-    def roll_back_to_savepoint(self) -> None:
-        if self.savepoints:
-            self._connection.execute(f"rollback to point_{self.savepoints}".encode())
-            self.savepoints -= 1
-
-    def run(self, others_open: bool, query: str, *values: object) -> None:
-        """The errors that an application causes itself end its transaction; all others are
-        findings."""
-        expected: list[type[psycopg.Error]] = [
-            errors.UniqueViolation,
-            errors.ObjectNotInPrerequisiteState,  # what is not attached
-        ]
-        if others_open:
-            expected.append(errors.LockNotAvailable)
-        if self.isolation == "repeatable read":
-            expected.append(errors.SerializationFailure)
-        try:
-            self._connection.execute(query.encode(), values)
-        except tuple(expected):
-            self.end("rollback")
-
-
-class Ground:
-    """A database with its connections, the same for all examples."""
-
-    def __init__(self, url: str, resources: ExitStack) -> None:
-        def open_connection() -> Connection:
-            return resources.enter_context(psycopg.connect(url, autocommit=True))
-
-        self.runner = resources.enter_context(asyncio.Runner())
-        self.pool: asyncpg.Pool = self.runner.run(create_pool(url, 2))
-        resources.callback(lambda: self.runner.run(self.pool.close()))
-        self.encoder = ShortEncoder()
-        prepare_one = partial(prepare, model=self.encoder, max_pixels=1_000_000)
-        self.threads = Threads(prepare_one, self.encoder.encode)
-        resources.callback(self.threads.stop)
-        self.observer = open_connection()
-        self.sessions = [Session(open_connection()) for _ in range(SESSIONS)]
-        for session in self.sessions:
-            session._connection.execute("set lock_timeout = '20ms'")
-        self.examples = self.steps = 0
-        for name, values in (("register_model", ("hash", 8)), ("start_serving", ("hash",))):
-            self.runner.run(self.pool.execute(statement(name), *values))
-
-    def sidecar(self) -> StepwiseSidecar:
-        return StepwiseSidecar(self.pool, self.threads, self.encoder.name)
-
-    def clean(self) -> None:
-        """As it was before the first example."""
-        for session in self.sessions:
-            session.end("rollback")
-        self.observer.execute("select sidecar.detach_all()")
-        for table in ("pending", "failure", "progress"):
-            self.observer.execute(f"delete from sidecar.{table}".encode())
-        self.observer.execute("drop table if exists note")
-        self.observer.execute(
-            "create table note (id int primary key, body text, title text, price int default 0)"
-        )
-        self.encoder.good_mood = True
 
 
 class Machine(RuleBasedStateMachine):
@@ -175,11 +67,7 @@ class Machine(RuleBasedStateMachine):
         self.sidecars = [ground.sidecar() for _ in range(SIDECARS)]
 
     def step(self, call: Coroutine[Any, Any, object]) -> None:
-        """One step of a sidecar, which must not wait for anybody."""
-        try:
-            self.ground.runner.run(asyncio.wait_for(call, STEP))
-        except TimeoutError:
-            raise AssertionError("a sidecar waits for the application") from None
+        self.ground.step(call)
 
     def run(self, number: int, query: str, *values: object) -> None:
         session = self.ground.sessions[number]
@@ -308,6 +196,14 @@ class Machine(RuleBasedStateMachine):
             for _ in range(len(sidecar.batches)):
                 self.step(sidecar.advance(0))
 
+    @rule(number=sidecars, stages=st.integers(0, 3), other=sidecars, who=sessions, content=contents)
+    def overtake(self, number: int, stages: int, other: int, who: int, content: str | None) -> None:
+        """Leases run out, another sidecar does the rows, and then they change."""
+        self.take(number, stages)
+        self.time_passes(leases=True)
+        self.take(other, stages=4)
+        self.run(who, "update note set body = %s, title = %s", content, content)
+
     @rule(number=sidecars, batch=numbers, what=st.sampled_from(CHORES))
     def chore(self, number: int, batch: int, what: str) -> None:
         sidecar = self.sidecars[number]
@@ -336,8 +232,9 @@ class Machine(RuleBasedStateMachine):
     def time_passes(self, leases: bool) -> None:
         """What waits is due, and leases have run out."""
         self.ground.observer.execute(
-            "with free as materialized (select ctid as row from sidecar.pending for update skip locked)"
-            " update sidecar.pending p set due_at = least(due_at, clock_timestamp()),"
+            "with free as materialized ("
+            "  select ctid as row from sidecar.pending for update skip locked"
+            " ) update sidecar.pending p set due_at = least(due_at, clock_timestamp()),"
             "  lease_until = case when %s then '-infinity' else lease_until end"
             " from free where p.ctid = free.row",
             [leases],
@@ -397,14 +294,8 @@ class Machine(RuleBasedStateMachine):
         assert {row[0] for row in failed} <= {"text_empty", "model_failed", "crashed"}
 
 
-@pytest.fixture
-def ground(database: str) -> Iterator[Ground]:
-    with ExitStack() as resources:
-        yield Ground(database, resources)
-
-
 @pytest.mark.slow
-@pytest.mark.timeout(int(os.environ.get("PAT", PATIENCE)))
+@pytest.mark.timeout(PATIENCE)
 def test_every_vector_is_that_of_its_current_content(ground: Ground) -> None:
     run_state_machine_as_test(partial(Machine, ground), settings=PROFILE)
-    print(f"{ground.examples:,} examples, {ground.steps:,} steps")  # noqa: T201
+    sys.stdout.write(f"{ground.examples:,} examples, {ground.steps:,} steps\n")

@@ -1,5 +1,5 @@
-"""A sidecar that moves only when told: the product's own stages, one call a step, with nothing between
-two steps but the database.
+"""A sidecar that moves only when told: the product's own stages, one call a step, and nothing
+between two steps but the database.
 
 It joins the stages as the pipeline does. A batch that is in flight stays here until it is moved on,
 however old its claims have become by then.
@@ -7,20 +7,30 @@ however old its claims have become by then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from itertools import groupby
+from typing import Any
 
 import asyncpg
+import numpy as np
+import psycopg
+import pytest
 import torch
+from psycopg import errors
 
 from sidecar.attachments import Attachments
-from sidecar.database import REFUSED, RETRYABLE
+from sidecar.database import REFUSED, RETRYABLE, create_pool
 from sidecar.encoder import Vectors
 from sidecar.ledger import Ledger
 from sidecar.load import load
+from sidecar.prepare import prepare
 from sidecar.queue import DEPTH, Queue
 from sidecar.records import Claim, Embedded, Modality, Prepared, Source
 from sidecar.request import Requests
+from sidecar.statements import statement
 from sidecar.sweep import feed, tidy
 from sidecar.threads import Threads
 from sidecar.write import Result, write
@@ -31,12 +41,25 @@ MAX_ATTEMPTS = 3
 LEASE = 600.0
 MOST_IMAGE_BYTES = 1_000_000
 
+SESSIONS = 3
+STEP = 3.0
+"""Seconds after which a step of a sidecar counts as waiting for the application."""
+
 POISON, MOODY = "poison", "moody"
+
+Connection = psycopg.Connection[Any]
 
 
 def short_vector(text: str) -> Vectors:
     """What ShortEncoder makes of a text."""
     return text_vector(text)[:WIDTH]
+
+
+def is_right(content: str | None, vector: list[float] | None) -> bool:
+    """Whether the vector is the content's; that of NULL is NULL."""
+    if content is None or vector is None:
+        return content is vector
+    return np.array_equal(np.float32(vector), short_vector(content))
 
 
 class ShortEncoder(HashEncoder):
@@ -160,3 +183,99 @@ def _claim(item: Claim | Source | Prepared | Embedded | Result) -> Claim:
     origin = item if isinstance(item, Claim) else item.origin
     assert isinstance(origin, Claim)
     return origin
+
+
+class Session:
+    """One connection of the application. An error ends its transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        connection.execute("set lock_timeout = '20ms'")
+        self.isolation: str | None = None
+        self.savepoints = 0
+
+    def begin(self, isolation: str = "read committed") -> None:
+        if self.isolation is None:
+            self._connection.execute(f"begin isolation level {isolation}".encode())
+            self.isolation = isolation
+
+    def end(self, how: str) -> None:
+        if self.isolation is not None:
+            self._connection.execute(how.encode())
+        self.isolation, self.savepoints = None, 0
+
+    def savepoint(self) -> None:
+        if self.isolation is not None:
+            self.savepoints += 1
+            self._connection.execute(f"savepoint point_{self.savepoints}".encode())
+
+    def roll_back_to_savepoint(self) -> None:
+        if self.savepoints:
+            self._connection.execute(f"rollback to point_{self.savepoints}".encode())
+            self.savepoints -= 1
+
+    def run(self, others_open: bool, query: str, *values: object) -> None:
+        """The errors that an application causes itself end its transaction; all others are
+        findings."""
+        expected: list[type[psycopg.Error]] = [
+            errors.UniqueViolation,
+            errors.ObjectNotInPrerequisiteState,  # what is not attached
+        ]
+        if others_open:
+            expected.append(errors.LockNotAvailable)
+        if self.isolation == "repeatable read":
+            expected.append(errors.SerializationFailure)
+        try:
+            self._connection.execute(query.encode(), values)
+        except tuple(expected):
+            self.end("rollback")
+
+
+class Ground:
+    """A database with its connections, the same for all examples."""
+
+    def __init__(self, url: str, resources: ExitStack) -> None:
+        def open_connection() -> Connection:
+            return resources.enter_context(psycopg.connect(url, autocommit=True))
+
+        self.runner = resources.enter_context(asyncio.Runner())
+        self.pool: asyncpg.Pool = self.runner.run(create_pool(url, 2))
+        resources.callback(lambda: self.runner.run(self.pool.close()))
+        self.encoder = ShortEncoder()
+        prepare_one = partial(prepare, model=self.encoder, max_pixels=1_000_000)
+        self.threads = Threads(prepare_one, self.encoder.encode)
+        resources.callback(self.threads.stop)
+        self.observer = open_connection()
+        self.sessions = [Session(open_connection()) for _ in range(SESSIONS)]
+        self.examples = self.steps = 0
+        for name, values in (("register_model", ("hash", 8)), ("start_serving", ("hash",))):
+            self.runner.run(self.pool.execute(statement(name), *values))
+
+    def step(self, call: Coroutine[Any, Any, object]) -> None:
+        """One step of a sidecar, which must not wait for anybody."""
+        try:
+            self.runner.run(asyncio.wait_for(call, STEP))
+        except TimeoutError:
+            raise AssertionError("a sidecar waits for the application") from None
+
+    def sidecar(self) -> StepwiseSidecar:
+        return StepwiseSidecar(self.pool, self.threads, self.encoder.name)
+
+    def clean(self) -> None:
+        """As it was before the first example."""
+        for session in self.sessions:
+            session.end("rollback")
+        self.observer.execute("select sidecar.detach_all()")
+        for table in ("pending", "failure", "progress"):
+            self.observer.execute(f"delete from sidecar.{table}".encode())
+        self.observer.execute("drop table if exists note")
+        self.observer.execute(
+            "create table note (id int primary key, body text, title text, price int default 0)"
+        )
+        self.encoder.good_mood = True
+
+
+@pytest.fixture
+def ground(database: str) -> Iterator[Ground]:
+    with ExitStack() as resources:
+        yield Ground(database, resources)
