@@ -42,8 +42,9 @@ LEASE = 600.0
 MOST_IMAGE_BYTES = 1_000_000
 
 SESSIONS = 3
-STEP = 3.0
-"""Seconds after which a step of a sidecar counts as waiting for the application."""
+STEP = 20.0
+"""Seconds after which a step of a sidecar counts as waiting for the application, which waits for it
+in turn: such a wait would never end."""
 
 POISON, MOODY = "poison", "moody"
 
@@ -58,8 +59,8 @@ def short_vector(text: str) -> Vectors:
 def is_right(content: str | None, vector: list[float] | None) -> bool:
     """Whether the vector is the content's; that of NULL is NULL."""
     if content is None or vector is None:
-        return content is vector
-    return np.array_equal(np.float32(vector), short_vector(content))
+        return content is None and vector is None
+    return np.array_equal(np.array(vector, np.float32), short_vector(content))
 
 
 class ShortEncoder(HashEncoder):

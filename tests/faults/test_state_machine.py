@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Coroutine
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,14 +24,14 @@ from hypothesis.stateful import (
 from tests.fix_stepwise import MAX_ATTEMPTS, MOODY, POISON, SESSIONS, Ground, is_right
 
 QUICK = settings(
-    max_examples=100,
+    max_examples=80,
     stateful_step_count=50,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(QUICK, max_examples=3000, stateful_step_count=100, derandomize=False)
+LONG = settings(QUICK, max_examples=1500, stateful_step_count=100, derandomize=False)
 PROFILE, PATIENCE = (LONG, 3600) if os.environ.get("HYPOTHESIS_PROFILE") == "long" else (QUICK, 300)
 
 COLUMNS = ("body", "title")
@@ -59,12 +58,13 @@ numbers = st.integers(0, 5)
 class Machine(RuleBasedStateMachine):
     """Applications in several sessions, sidecars in single steps, and the administrator."""
 
-    def __init__(self, ground: Ground) -> None:
+    ground: ClassVar[Ground]
+
+    def __init__(self) -> None:
         super().__init__()
-        self.ground = ground
-        ground.clean()
-        ground.examples += 1
-        self.sidecars = [ground.sidecar() for _ in range(SIDECARS)]
+        self.ground.clean()
+        self.ground.examples += 1
+        self.sidecars = [self.ground.sidecar() for _ in range(SIDECARS)]
 
     def step(self, call: Coroutine[Any, Any, object]) -> None:
         self.ground.step(call)
@@ -297,5 +297,6 @@ class Machine(RuleBasedStateMachine):
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE)
 def test_every_vector_is_that_of_its_current_content(ground: Ground) -> None:
-    run_state_machine_as_test(partial(Machine, ground), settings=PROFILE)
+    Machine.ground = ground
+    run_state_machine_as_test(Machine, settings=PROFILE)
     sys.stdout.write(f"{ground.examples:,} examples, {ground.steps:,} steps\n")
