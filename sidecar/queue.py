@@ -24,6 +24,12 @@ DEPTH = 4
 # Seconds after which claims look at the whole queue again, for rows that became due before a mark:
 # leases that ran out, and changes whose transaction was long.
 MARKS_LAST = 0.5
+# Where some open transaction keeps drained rows in the index, a look at the whole queue can take
+# seconds: those looks get a twentieth of the time, but one every half minute.
+LOOK_SHARE, LONGEST_MARKS = 20, 30.0
+# Seconds that such a look may take to be made after each claim that finds little.
+CHEAP_LOOK = 0.02
+EVERY_ATTACHMENT = 0
 
 # Rows that are tried alone, one after the other, before others get their turn again.
 SPENT_AT_ONCE = 500
@@ -34,25 +40,37 @@ class Marks:
 
     def __init__(self) -> None:
         self._ends: dict[tuple[int, int], datetime] = {}
-        self._began = time.monotonic()
+        self._look_at = 0.0
+        self._look_took = 0.0
 
     def columns(self) -> tuple[list[int], list[int], list[datetime]]:
-        """Attachments, lanes and times for the claim; none once the marks are old."""
-        if time.monotonic() > self._began + MARKS_LAST:
+        """Attachments, lanes and times for the claim; none where it looks at the whole queue."""
+        if time.monotonic() >= self._look_at:
             self._ends.clear()
-            self._began = time.monotonic()
         keys = list(self._ends)
         return [key[0] for key in keys], [key[1] for key in keys], list(self._ends.values())
 
-    def note(self, claims: list[Claim], due: list[datetime], asked: int) -> None:
-        """Moves the marks on; a claim that was not filled looks at the whole queue next time."""
-        if 2 * len(claims) < asked:
+    def note(
+        self, claims: list[Claim], due: list[datetime], asked: int, took: float, all_lanes: bool
+    ) -> None:
+        """Moves the marks on; after a claim that was not filled, the next looks at the whole queue
+        if that is cheap. `all_lanes`: no modality was left out, so better lanes hold nothing."""
+        if not self._ends:
+            self._look_took = took
+            pause = min(max(MARKS_LAST, LOOK_SHARE * took), LONGEST_MARKS)
+            self._look_at = time.monotonic() + pause
+        if 2 * len(claims) < asked and self._look_took < CHEAP_LOOK:
             self._ends.clear()
             return
         for claim, due_at in zip(claims, due, strict=True):
-            key = claim.attachment, claim.lane
-            if key not in self._ends or self._ends[key] < due_at:
-                self._ends[key] = due_at
+            self._move((claim.attachment, claim.lane), due_at)
+        if claims and all_lanes:
+            for lane in range(1, min(claim.lane for claim in claims)):
+                self._move((EVERY_ATTACHMENT, lane), max(due))
+
+    def _move(self, key: tuple[int, int], due_at: datetime) -> None:
+        if key not in self._ends or self._ends[key] < due_at:
+            self._ends[key] = due_at
 
 
 class Queue:
@@ -100,6 +118,8 @@ class Queue:
         return any(n > self._max_attempts for n in attempts)
 
     async def _claim(self, room: dict[Modality, int]) -> list[Claim]:
+        marks = self._marks.columns()
+        began = time.monotonic()
         rows = await self._pool.fetch(
             statement("claim"),
             self._model,
@@ -107,10 +127,11 @@ class Queue:
             list(room.values()),
             self._lease,
             self._max_attempts,
-            *self._marks.columns(),
+            *marks,
         )
         claims = [Claim(*row[:-1]) for row in rows]
-        self._marks.note(claims, [row["due_at"] for row in rows], sum(room.values()))
+        due, took = [row["due_at"] for row in rows], time.monotonic() - began
+        self._marks.note(claims, due, sum(room.values()), took, all_lanes=not self.full)
         claims.sort(key=lambda claim: (claim.lane, claim.attachment))
         return self._hold(claims)
 

@@ -50,27 +50,31 @@ begin
     case x.modality when 'text' then format('left(t.%I::text, 100000)', source) else format('t.%I', source) end,
     target, matched, same
   );
-  -- Source rows first, in key order, so that two sidecars cannot deadlock, and never waiting for the application.
-  -- Then the queue rows that still are the ones that were claimed, then the vectors of exactly those. The vectors stay in
-  -- their array until the end (3 kB a row through a sort and two CTEs took as long as all the rest). Not by ctid: a row
-  -- that changed between the snapshot and the lock is at another one, which the UPDATE would not see.
+  -- Source rows first, in key order, so that two sidecars cannot deadlock, with the queue rows that still are the ones
+  -- that were claimed; it waits for neither, whoever holds them. Then the vectors of exactly those. The vectors stay in their
+  -- array until the end (3 kB a row through a sort and two CTEs took as long as all the rest). A source row is not found
+  -- by ctid: one that changed between the snapshot and the lock is at another, which the UPDATE would not see; of a queue
+  -- row that is as well, for its result is thrown away.
   write := format(
     'with locked as materialized (
-      select k.*
+      select k.*, p.ctid as place
       from unnest($1::jsonb[], $2::bigint[], $3::bigint[])
         with ordinality as k (key, token, generation, position)
       join %1$s t on %2$s
+      join sidecar.pending p
+        on p.attachment = %6$s
+        and p.key = k.key
+        and p.lease_token = k.token
+        and p.generation = k.generation
       where %8$s
       order by %3$s
       for no key update of t skip locked
+      for update of p skip locked
     ),
     done as (
       delete from sidecar.pending p
       using locked k
-      where p.attachment = %6$s
-        and p.key = k.key
-        and p.lease_token = k.token
-        and p.generation = k.generation
+      where p.ctid = k.place
       returning k.position, k.key
     ),
     written as (
