@@ -29,6 +29,7 @@ create table sidecar.attachment (
   source_column name not null,
   source_attnum smallint not null,
   embedding_column name not null,
+  embedding_table regclass not null,
   embedding_attnum smallint not null,
   key_index regclass not null,
   modality text not null check (modality in ('image', 'text')),
@@ -44,6 +45,8 @@ create table sidecar.attachment (
   unique (target, source_attnum)
 );
 comment on table sidecar.attachment is 'One source column of one table that is kept embedded';
+comment on column sidecar.attachment.embedding_table is
+  'Where embedding_attnum is: the target itself, or with storage => ''table'' the companion table';
 comment on column sidecar.attachment.model is
   'The model that makes its vectors; NULL until the first sidecar takes it up';
 comment on column sidecar.attachment.backfill is

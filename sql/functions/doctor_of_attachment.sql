@@ -7,7 +7,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   source name := sidecar.column_name(x.target, x.source_attnum);
-  embedding name := sidecar.column_name(x.target, x.embedding_attnum);
+  embedding name := sidecar.column_name(x.embedding_table, x.embedding_attnum);
   label text := format('%s.%I', x.target, coalesce(source, x.source_column));
   call text := format('(%L, %L)', x.target, source);
 begin
@@ -40,7 +40,9 @@ begin
   where exists (
     select
     from unnest(
-      array['insert', 'update', 'truncate', 'ring'] || case x.on_change when 'clear' then array['clear'] end
+      array['insert', 'update', 'truncate', 'ring'] || case
+        when x.on_change = 'clear' then array[case x.storage when 'table' then 'update_clear' else 'clear' end]
+      end
     ) as k (kind)
     where not exists (
       select
@@ -59,6 +61,7 @@ begin
     and t.tgenabled in ('D', 'R');
 
   return query select * from sidecar.doctor_of_index(x);
+  return query select * from sidecar.doctor_of_companion(x);
 
   return query
   select

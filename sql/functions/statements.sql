@@ -19,7 +19,7 @@ declare
 begin
   select * into strict x from sidecar.attachment a where a.id = statements.attachment;
   source := sidecar.column_name(x.target, x.source_attnum);
-  embedding := sidecar.column_name(x.target, x.embedding_attnum);
+  embedding := sidecar.column_name(x.embedding_table, x.embedding_attnum);
   -- A table that has lost one of them is left alone until it has it again.
   if target is null or source is null or embedding is null or matched is null then
     return;
@@ -44,6 +44,10 @@ begin
     case x.modality when 'text' then format('left(t.%I::text, 100000)', source) else format('t.%I', source) end,
     target, matched
   );
+  if x.storage = 'table' then
+    return query select statements.sizes, statements.load, c.write, c.feed from sidecar.companion_statements(x) c;
+    return;
+  end if;
   -- Source rows first, in key order, so that two sidecars cannot deadlock, and never waiting for the application.
   -- Then the queue rows that still are the ones that were claimed, then the vectors of exactly those.
   write := format(

@@ -23,6 +23,14 @@ begin
     update sidecar.attachment
     set key_index = x.key_index
     where id = x.id and key_index <> x.key_index;
+    begin
+      perform sidecar.make_worker_views(x.id);
+    exception
+      when insufficient_privilege then
+        raise notice 'let the owner of % run: SELECT sidecar.make_worker_views(%)', x.target, x.id;
+      when null_value_not_allowed then
+        null;
+    end;
     perform sidecar.install_trigger_functions(x.id);
     begin
       perform sidecar.grant_to_worker(x.id);
