@@ -8,8 +8,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.database.test_rows import assert_right
-
 Connection = psycopg.Connection[Any]
 
 
@@ -37,10 +35,6 @@ class Storage:
             return table
         schema, _, name = table.rpartition(".")
         return f"{schema}{'.' if schema else ''}{name}_with_{column}_embedding"
-
-    def right(self, connection: Connection, where: str = "true", table: str = "note") -> int:
-        """Every vector is that of its row's content; how many rows there are."""
-        return assert_right(connection, self.shown(table), where)
 
 
 @pytest.fixture(params=["column", "table"])
