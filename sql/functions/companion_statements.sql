@@ -37,6 +37,7 @@ begin
   -- The source rows first, in key order, with the lock of a foreign key's check: of the application's statements only a
   -- DELETE and a change of the key exclude it. Then vectors that are there, then the queue rows that still are the ones that
   -- were claimed. Nothing here waits for a row, so no order in which the application takes the same three can deadlock.
+  -- Subqueries with one value instead of EXISTS, which may be planned as a hash of the whole companion table.
   write := format(
     'with locked as materialized (
       select k.position, k.key, k.token, k.generation, k.vector, %1$s, t.content_hash
@@ -60,7 +61,7 @@ begin
         and p.key = k.key
         and p.lease_token = k.token
         and p.generation = k.generation
-      where not exists (select from %5$s e where %6$s)
+      where (select true from %5$s e where %6$s) is null
         or k.position in (select h.position from held h)
       for update of p skip locked
     ),
@@ -133,10 +134,10 @@ begin
     sidecar.key_expression(x.id, 't'),
     format(
       case x.backfill
-        when 'all' then '(t.%1$I is not null or exists (select from %2$s e where %3$s))'
+        when 'all' then '(t.%1$I is not null or (select true from %2$s e where %3$s))'
         else 'case
-          when t.%1$I is null then exists (select from %2$s e where %3$s)
-          else not exists (select from %2$s e where %3$s and e.model = %4$L and e.content_hash = %5$s)
+          when t.%1$I is null then (select true from %2$s e where %3$s)
+          else (select e.model = %4$L and e.content_hash = %5$s from %2$s e where %3$s) is not true
         end'
       end,
       source, vectors, stored, x.model, sidecar.content_hash(x.modality, format('t.%I', source))
