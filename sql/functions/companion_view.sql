@@ -13,7 +13,8 @@ as $$
     and d.refobjid = x.embedding_table
     and d.classid = 'pg_rewrite'::regclass
   join pg_rewrite r on r.oid = d.objid
-  join pg_class v on v.oid = r.ev_class and v.relkind = 'v'
+  join pg_class e on e.oid = x.embedding_table
+  join pg_class v on v.oid = r.ev_class and v.relkind = 'v' and v.relowner = e.relowner
   where x.id = companion_view.attachment
     and x.storage = 'table'
     and obj_description(v.oid, 'pg_class') like 'sidecar: %'

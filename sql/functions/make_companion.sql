@@ -22,7 +22,7 @@ declare
   there record;
 begin
   execute format('lock table %s in share row exclusive mode', x.target);
-  select c.relname, c.relnamespace, n.nspname, c.relpersistence, pg_get_userbyid(c.relowner) as owner
+  select c.relname, c.relnamespace, n.nspname, c.relpersistence, c.relowner, pg_get_userbyid(c.relowner) as owner
   into relation
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
@@ -86,6 +86,7 @@ begin
   if found then
     select
       c.relkind,
+      c.relowner,
       array_agg(a.attname::text order by a.attnum) as columns,
       array_agg(format_type(a.atttypid, a.atttypmod) order by a.attnum) as types,
       exists (
@@ -95,8 +96,9 @@ begin
     from pg_class c
     left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
     where c.oid = companion
-    group by c.oid, c.relkind;
-    if there.relkind <> 'r' or not there.refers or there.columns is distinct from columns
+    group by c.oid, c.relkind, c.relowner;
+    -- Another's table may have triggers, which would run with the sidecar's rights.
+    if there.relkind <> 'r' or there.relowner <> relation.relowner or not there.refers or there.columns is distinct from columns
       or array_remove(there.types, there.types[embedding_attnum])
         is distinct from array_remove(types, types[embedding_attnum])
     then

@@ -23,6 +23,17 @@ begin
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   where c.oid = x.embedding_table;
+  -- What somebody else has put there may carry rules of its own.
+  foreach made in array array['rows', 'vectors'] loop
+    if to_regclass(format('%I.sidecar_%s_%s', relation.schema, x.id, made)) is not null
+      and sidecar.worker_view(x.id, made) is null
+    then
+      raise exception 'the name %.sidecar_%_% is taken, and the sidecar needs a view called so',
+        quote_ident(relation.schema), x.id, made
+        using errcode = 'duplicate_table',
+          hint = 'Drop or rename what has that name; sidecar.doctor() shows when all is well.';
+    end if;
+  end loop;
   execute format(
     'create or replace view %I.sidecar_%s_rows as
     select %s, %s as content_hash

@@ -147,6 +147,38 @@ def test_what_is_in_the_way_is_named_and_nothing_is_left(
     refused(connection, error, f"'note', 'body', storage => 'table'{call}", hint)
 
 
+def test_what_another_role_put_in_place_is_not_taken_over(
+    connect: Connect, database: str, role: Callable[..., str]
+) -> None:
+    connection, other = connect(), connect(role(database))
+    name = other.info.user
+    connection.execute(NOTE)
+    connection.execute(
+        f"grant all on schema public to {name}; grant all on note to {name}".encode()
+    )
+    other.execute("create view sidecar_1_vectors as select 1 as k1")
+    refused(connection, errors.DuplicateTable, "'note', 'body', storage => 'table'", "Drop or")
+    other.execute("drop view sidecar_1_vectors")
+    connection.execute(ATTACH)
+    connection.execute("select sidecar.detach('note', 'body')")
+    connection.execute(f"alter table note_body_embedding owner to {name}".encode())
+    refused(connection, errors.DuplicateTable, "'note', 'body', storage => 'table'", "embedding =>")
+
+
+def test_a_companion_that_was_dropped_breaks_no_write(connect: Connect) -> None:
+    connection = connect()
+    connection.execute(NOTE)
+    connection.execute(ATTACH.replace("storage", "on_change => 'clear', storage"))
+    connection.execute("insert into note values (1, 'one')")
+    connection.execute("drop table note_body_embedding cascade")
+    connection.execute("update note set body = 'changed'")
+    found = "select count(*) from sidecar.doctor() where finding ~ 'lost its vector column'"
+    assert scalar(connection, found) == 1
+    connection.execute("select sidecar.detach('note', 'body', drop_column => true)")
+    connection.execute(ATTACH)
+    assert scalar(connection, "select array_agg(id) from note_with_body_embedding") == [1]
+
+
 def test_long_names_are_cut_and_stay_apart(connect: Connect, live: Start) -> None:
     connection = connect()
     table = "ж" * 30
