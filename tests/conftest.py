@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.fix_live",
     "tests.fix_faults",
     "tests.fix_stepwise",
+    "tests.fix_storage",
 ]

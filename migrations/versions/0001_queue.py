@@ -30,6 +30,7 @@ create table sidecar.attachment (
   source_column name not null,
   source_attnum smallint not null,
   embedding_column name not null,
+  embedding_table regclass not null,
   embedding_attnum smallint not null,
   key_attnums smallint[] not null,
   origin oid[] not null,
@@ -51,6 +52,8 @@ comment on column sidecar.attachment.target_name is
   'The table''s name when it was attached: another table that has it now has taken its place';
 comment on column sidecar.attachment.key_attnums is
   'The columns of its primary key when it was attached: keys in the queue are of these';
+comment on column sidecar.attachment.embedding_table is
+  'Where embedding_attnum is: the target itself, or with storage => ''table'' the companion table';
 comment on column sidecar.attachment.model is
   'The model that makes its vectors; NULL until the first sidecar takes it up';
 comment on column sidecar.attachment.origin is

@@ -9,7 +9,7 @@ as $$
     'SELECT sidecar.attach(%L, %L, embedding => %L%s%s%s%s);',
     target,
     source,
-    coalesce(sidecar.column_name(x.target, x.embedding_attnum), x.embedding_column),
+    coalesce(sidecar.embedding_name(x), x.embedding_column),
     case x.source when 'inline' then '' else format(', modality => %L, source => %L', x.modality, x.source) end,
     case x.storage when 'column' then '' else format(', storage => %L', x.storage) end,
     case x.index when 'hnsw' then '' else format(', index => %L', x.index) end,

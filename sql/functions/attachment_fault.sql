@@ -29,7 +29,7 @@ begin
   where a.attrelid = x.target and a.attnum = x.source_attnum and not a.attisdropped;
   select * into vector
   from pg_attribute a
-  where a.attrelid = x.target and a.attnum = x.embedding_attnum and not a.attisdropped;
+  where a.attrelid = x.embedding_table and a.attnum = x.embedding_attnum and not a.attisdropped;
   label := format('%s.%I', x.target, coalesce(source.attname, x.source_column));
   if source.attname is null or vector.attname is null then
     return query select
@@ -91,7 +91,7 @@ begin
         '%s is not embedded: its vector column %I has the type %s, and the vectors need %s',
         label, vector.attname, format_type(vector.atttypid, vector.atttypmod), wanted
       ),
-      format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING NULL;', x.target, vector.attname, wanted)
+      format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING NULL;', x.embedding_table, vector.attname, wanted)
         || format(' SELECT sidecar.reembed(%L, %L);', x.target, source.attname);
   end if;
 end

@@ -35,7 +35,9 @@ begin
   where exists (
     select
     from unnest(
-      array['insert', 'update', 'truncate', 'ring'] || case x.on_change when 'clear' then array['clear'] end
+      array['insert', 'update', 'truncate', 'ring'] || case
+        when x.on_change = 'clear' then array[case x.storage when 'table' then 'update_clear' else 'clear' end]
+      end
     ) as k (kind)
     where not exists (
       select
@@ -73,6 +75,7 @@ begin
 
   return query select * from sidecar.doctor_of_rights(x);
   return query select * from sidecar.doctor_of_index(x);
+  return query select * from sidecar.doctor_of_companion(x);
 
   return query
   select

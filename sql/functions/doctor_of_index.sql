@@ -12,8 +12,8 @@ as $$
     join pg_class c on c.oid = i.indexrelid
     join pg_am m on m.oid = c.relam and m.amname = 'hnsw'
     join pg_attribute v on v.attrelid = i.indrelid and v.attnum = i.indkey[0]
-    where i.indrelid in (select x.target union select p.relid from pg_partition_tree(x.target) p)
-      and v.attname = sidecar.column_name(x.target, x.embedding_attnum)
+    where i.indrelid in (select x.embedding_table union select p.relid from pg_partition_tree(x.embedding_table) p)
+      and v.attname = sidecar.column_name(x.embedding_table, x.embedding_attnum)
   )
   select
     'warning',
@@ -31,6 +31,6 @@ as $$
     sidecar.index_statement(x.id) || ';'
   where x.index = 'hnsw'
     and x.backfill = 'done'
-    and not exists (select from index i where i.indrelid = x.target and (i.indisvalid or i.building))
-    and not exists (select from pg_stat_progress_create_index b where b.relid = x.target)
+    and not exists (select from index i where i.indrelid = x.embedding_table and (i.indisvalid or i.building))
+    and not exists (select from pg_stat_progress_create_index b where b.relid = x.embedding_table)
 $$;

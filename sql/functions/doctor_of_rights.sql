@@ -21,10 +21,15 @@ as $$
     select
       w.rolname,
       not has_schema_privilege(w.oid, r.schema, 'usage') as schema,
-      not has_column_privilege(w.oid, r.oid, x.embedding_attnum, 'update')
+      x.storage = 'column' and not has_column_privilege(w.oid, r.oid, x.embedding_attnum, 'update')
+        or x.storage = 'table' and not coalesce(
+          has_table_privilege(w.oid, to_regclass(sidecar.worker_view(x.id, 'rows')), 'update')
+            and has_table_privilege(w.oid, to_regclass(sidecar.worker_view(x.id, 'vectors')), 'insert, update'),
+          true
+        )
         or exists (
           select
-          from unnest(x.key_attnums || x.source_attnum || x.embedding_attnum) as c (attnum)
+          from unnest(x.key_attnums || x.source_attnum || case x.storage when 'column' then x.embedding_attnum end) as c (attnum)
           where not has_column_privilege(w.oid, r.oid, c.attnum, 'select')
         ) as columns,
       coalesce(not pg_has_role(w.oid, to_regrole('sidecar_worker'), 'usage'), true) as membership

@@ -20,8 +20,8 @@ begin
   end if;
   perform sidecar.check_key(x, key);
   execute format(
-    'select t.%I is not null as source, t.%I is not null as embedding from %s t where %s',
-    source, sidecar.column_name(x.target, x.embedding_attnum), x.target, sidecar.key_match(x.id, 't', '$1')
+    'select t.%I is not null as source, %s is not null as embedding from %s t where %s',
+    source, sidecar.embedding_expression(x, 't'), x.target, sidecar.key_match(x.id, 't', '$1')
   )
   into here
   using key;

@@ -15,6 +15,7 @@ begin
   end if;
   begin
     perform sidecar.drop_triggers(x.id);
+    perform sidecar.drop_worker_views(x.id);
   exception
     when insufficient_privilege then
       null; -- the two that share their functions with other attachments stay with a table of another owner, and do nothing

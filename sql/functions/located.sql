@@ -23,11 +23,14 @@ begin
       sidecar.column_number(x.target, x.source_column),
       nowhere
     );
-    x.embedding_attnum := coalesce(sidecar.column_number(x.target, x.embedding_column), nowhere);
+    -- Of a companion table no column was ever dropped.
+    if x.storage = 'column' then
+      x.embedding_attnum := coalesce(sidecar.column_number(x.target, x.embedding_column), nowhere);
+    end if;
     x.key_attnums := coalesce(sidecar.primary_key(x.target), x.key_attnums);
   end if;
   x.source_column := coalesce(sidecar.column_name(x.target, x.source_attnum), x.source_column);
-  x.embedding_column := coalesce(sidecar.column_name(x.target, x.embedding_attnum), x.embedding_column);
+  x.embedding_column := coalesce(sidecar.embedding_name(x), x.embedding_column);
   return x;
 end
 $$;

@@ -36,7 +36,7 @@ as $$
     select string_agg(format('(%s, %L, %s)', a.attnum, a.attname, a.atttypid), ', ') as pairs, count(*) as count
     from pg_attribute a
     where a.attrelid = x.target
-      and a.attnum = any (x.key_attnums || x.source_attnum || x.embedding_attnum)
+      and a.attnum = any (x.key_attnums || x.source_attnum || case x.storage when 'column' then x.embedding_attnum end)
       and not a.attisdropped
   ) as columns
   where x.id = same_names.attachment

@@ -23,7 +23,7 @@ begin
   cross join lateral sidecar.located(a) l
   where a.id = statements.attachment;
   source := sidecar.column_name(x.target, x.source_attnum);
-  embedding := sidecar.column_name(x.target, x.embedding_attnum);
+  embedding := sidecar.column_name(x.embedding_table, x.embedding_attnum);
   -- A table that does not fit its attachment is left alone until it does; sidecar.doctor() says why.
   if target is null or matched is null or exists (select from sidecar.attachment_fault(x)) then
     return;
@@ -50,6 +50,10 @@ begin
     case x.modality when 'text' then format('left(t.%I::text, 100000)', source) else format('t.%I', source) end,
     target, matched, same
   );
+  if x.storage = 'table' then
+    return query select statements.sizes, statements.load, c.write, c.feed from sidecar.companion_statements(x) c;
+    return;
+  end if;
   -- Source rows first, in key order, so that two sidecars cannot deadlock, with the queue rows that still are the ones
   -- that were claimed; it waits for neither, whoever holds them. Then the vectors of exactly those. The vectors stay in their
   -- array until the end (3 kB a row through a sort and two CTEs took as long as all the rest). A source row is not found

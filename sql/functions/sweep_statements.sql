@@ -16,7 +16,7 @@ declare
   target text := sidecar.target_table(sweep_statements.attachment);
   key text := sidecar.key_expression(sweep_statements.attachment, 't');
   source name;
-  embedding name;
+  has_vector text;
   filled text;
   missing text;
   left_over text;
@@ -29,14 +29,18 @@ begin
   cross join lateral sidecar.located(a) l
   where a.id = sweep_statements.attachment;
   source := sidecar.column_name(x.target, x.source_attnum);
-  embedding := sidecar.column_name(x.target, x.embedding_attnum);
   if target is null or key is null or exists (select from sidecar.attachment_fault(x)) then
     return;
   end if;
-  filled := format('(t.%1$I is not null or t.%2$I is not null)', source, embedding);
-  -- A changed content whose vector is there looks like any other: only a storage that keeps a hash of it could tell.
-  missing := case when x.swept then format('(t.%1$I is not null and t.%2$I is null)', source, embedding) else 'false' end;
-  left_over := format('(t.%1$I is null and t.%2$I is not null)', source, embedding);
+  has_vector := sidecar.has_vector(x, 't');
+  if has_vector is null then
+    return;
+  end if;
+  filled := format('(t.%I is not null or %s)', source, has_vector);
+  -- A changed content whose vector is there looks like any other: only its hash could tell, and to compare hashes is to read
+  -- every picture.
+  missing := case when x.swept then format('(t.%I is not null and not (%s))', source, has_vector) else 'false' end;
+  left_over := format('(t.%I is null and %s)', source, has_vector);
   select
     string_agg(format('t.%I', k.name), ', ' order by k.place),
     string_agg(format('($1 ->> %s)::%s', k.place - 1, k.type), ', ' order by k.place),

@@ -87,7 +87,9 @@ begin
 end
 $text$, same_names, x.id, sidecar.key_expression(x.id, 'new'), upsert, sidecar.key_expression(x.id, 'old')));
 
-  if x.on_change = 'clear' then
+  if x.on_change = 'clear' and x.storage = 'table' then
+    execute format(header, format('clear_%s_row', x.id), sidecar.clear_companion_body(x.id, same_names));
+  elsif x.on_change = 'clear' then
     embedding := coalesce(sidecar.column_name(x.target, x.embedding_attnum), x.embedding_column);
     execute format(header, format('clear_%s_row', x.id), format($text$
 declare

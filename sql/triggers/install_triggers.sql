@@ -75,7 +75,22 @@ begin
     for each statement execute function sidecar.clear(%1$s)',
     x.id, x.target
   );
-  if x.on_change = 'clear' then
+  if x.on_change = 'clear' and x.storage = 'table' then
+    execute format(
+      'create or replace trigger sidecar_%1$s_update_clear after update%3$s on %2$s
+      for each row when (old.%4$I is distinct from new.%4$I)
+      execute function sidecar.clear_%1$s_row()',
+      x.id, x.target, columns, sidecar.column_name(x.target, x.source_attnum)
+    );
+    -- A row that moves to another partition is deleted there and inserted here; no UPDATE trigger sees it.
+    if partitioned then
+      execute format(
+        'create or replace trigger sidecar_%1$s_delete_clear after delete on %2$s
+        for each row execute function sidecar.clear_%1$s_row()',
+        x.id, x.target
+      );
+    end if;
+  elsif x.on_change = 'clear' then
     -- Triggers fire in the order of their names: after the table's own, which may change the column.
     execute format(
       'create or replace trigger zzz_sidecar_%1$s_clear before update%3$s on %2$s

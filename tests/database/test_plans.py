@@ -196,3 +196,49 @@ def test_a_slice_of_the_sweep_reads_no_more_than_its_rows(
     assert names(found, "failure") == {"failure_pkey"}
     assert names(found, "pending") <= {"pending_pkey"}
     assert read(found) <= 3 * 1000
+
+
+@pytest.fixture
+def full_apart(full: Connection) -> Connection:
+    """The same with the vectors in a companion table, which has all of them."""
+    full.execute("select sidecar.detach('note', 'body', drop_column => true)")
+    full.execute(
+        "select sidecar.attach('note', 'body', index => 'none', storage => 'table',"
+        " model => 'hash')"
+    )
+    full.execute(
+        "alter table note_body_embedding set (autovacuum_enabled = false);"
+        "insert into note_body_embedding (region, id, embedding, model, content_hash)"
+        " select region, id, array_fill(0.5, array[768])::vector, 'hash',"
+        " sha256(convert_to(body, 'UTF8')) from note where id <> 7;"
+        "insert into sidecar.pending (attachment, key, lease_token)"
+        " select a.id, jsonb_build_array(n.region, n.id), 7 from sidecar.attachment a, note n"
+    )
+    return full
+
+
+def test_a_companion_table_is_written_by_key(full_apart: Connection) -> None:
+    keys, tokens, generations, vectors = values_of(
+        full_apart,
+        KEYS,
+        array("bigint", "7"),
+        array("bigint", "1"),
+        "(select array_agg(array_fill(0.5, array[768])::vector) from generate_series(1, 512))",
+    )
+    write = statements_of(full_apart)["write"]
+    found = plan(full_apart, write, keys, tokens, generations, vectors)
+    assert names(found, "note") == {"note_pkey"}
+    indexes = {n["Index Name"] for n in found if "pending" in n.get("Index Name", "")}
+    assert indexes == {"pending_pkey"}
+    assert names(found, "note_body_embedding") == {"note_body_embedding_pkey"}
+    assert read(found) <= 6 * 512
+    assert [n["Actual Rows"] for n in found if n.get("Subplan Name") == "CTE done"] == [512]
+
+
+def test_a_companions_backfill_passes_over_what_is_current(full_apart: Connection) -> None:
+    full_apart.execute("delete from sidecar.pending")
+    found = plan(full_apart, statements_of(full_apart)["feed"], "null", "5000")
+    assert names(found, "note") == {"note_pkey"}
+    assert names(found, "note_body_embedding") == {"note_body_embedding_pkey"}
+    assert read(found) <= 2 * 5000
+    assert [n["Actual Rows"] for n in found if n.get("Subplan Name") == "CTE queued"] == [1]

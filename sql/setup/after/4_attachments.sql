@@ -16,6 +16,14 @@ begin
     if sidecar.replacement_of(x.attachment) is null and sidecar.forget_lost(x.id) or x.gone then
       continue;
     end if;
+    begin
+      perform sidecar.make_worker_views(x.id);
+    exception
+      when insufficient_privilege then
+        raise notice 'let the owner of % run: SELECT sidecar.make_worker_views(%)', x.target, x.id;
+      when null_value_not_allowed then
+        null;
+    end;
     perform sidecar.install_trigger_functions(x.id);
     begin
       perform sidecar.grant_to_worker(x.id);
