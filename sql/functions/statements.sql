@@ -46,10 +46,15 @@ begin
   );
   -- Source rows first, in key order, so that two sidecars cannot deadlock, and never waiting for the application.
   -- Then the queue rows that still are the ones that were claimed, then the vectors of exactly those.
+  -- The table's own triggers find what they name by the path of the sidecar's role, as in any other session.
   write := format(
-    'with locked as materialized (
+    'with path as materialized (
+      select set_config(''search_path'', current_setting(''sidecar.search_path'', true), true)
+    ),
+    locked as materialized (
       select k.*
-      from unnest($1::jsonb[], $2::bigint[], $3::bigint[], $4::%5$s.vector[])
+      from path
+      cross join unnest($1::jsonb[], $2::bigint[], $3::bigint[], $4::%5$s.vector[])
         with ordinality as k (key, token, generation, vector, position)
       join %1$s t on %2$s
       order by %3$s
