@@ -1,4 +1,4 @@
--- The primary key of an attachment in its order: current name, type, whether jsonb holds the type as it is, and the
+-- The primary key of an attachment in its order: current name, type (of a domain: what it is made of), whether jsonb holds the type as it is, and the
 -- schema of the type's operators. Every other type travels as its text, under the settings that trigger functions pin
 -- (UTC, ISO). By the table, not by the index that attach noted: REINDEX CONCURRENTLY makes a new one.
 create or replace function sidecar.key_columns(attachment integer)
@@ -10,8 +10,8 @@ as $$
   select
     k.place::integer,
     a.attname,
-    format_type(a.atttypid, a.atttypmod),
-    coalesce(nullif(t.typbasetype, 0), t.oid)::regtype = any (
+    case t.typtype when 'd' then format_type(b.oid, null) else format_type(t.oid, a.atttypmod) end,
+    b.oid::regtype = any (
       array['int2', 'int4', 'int8', 'numeric', 'text', 'varchar', 'uuid', 'bool']::regtype[]
     ),
     coalesce(
@@ -34,6 +34,7 @@ as $$
   cross join unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
   join pg_type t on t.oid = a.atttypid
+  join pg_type b on b.oid = sidecar.base_type(t.oid)
   where x.id = key_columns.attachment
     and k.place <= i.indnkeyatts
   order by k.place

@@ -9,11 +9,11 @@ declare
   queued bigint;
 begin
   with given_up as (
-    delete from sidecar.failure f
+    delete from sidecar.own_failure f
     where f.attachment = x.id and f.error = coalesce(retry.error, f.error)
     returning f.key
   )
-  insert into sidecar.pending (attachment, key, lane)
+  insert into sidecar.own_pending (attachment, key, lane)
   select x.id, key, 2 from given_up
   on conflict (attachment, key) do update
   set attempts = 0, due_at = clock_timestamp();

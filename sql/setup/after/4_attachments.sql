@@ -13,9 +13,6 @@ begin
     for update of a
   loop
     if x.gone then
-      delete from sidecar.pending where attachment = x.id;
-      delete from sidecar.failure where attachment = x.id;
-      delete from sidecar.progress where attachment = x.id;
       delete from sidecar.attachment where id = x.id;
       perform sidecar.drop_trigger_functions(x.id);
       continue;
