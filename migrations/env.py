@@ -40,7 +40,7 @@ def lend_password() -> None:
     if not context.is_offline_mode():
         bind = context.get_bind()
         bind.execute(
-            text("select set_config('sidecar.loopback_password', :password, true)"),
+            text("select pg_catalog.set_config('sidecar.loopback_password', :password, true)"),
             {"password": bind.engine.url.password or ""},
         )
 
@@ -86,8 +86,12 @@ else:
     from sidecar.database import sqlalchemy_url
 
     # Through a pooler, a prepared statement would be left in a session that others use next.
+    # And what it asks of a database of its own accord, such as where hstore is, finds anybody's operators.
     engine = create_engine(
-        sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"prepare_threshold": None}
+        sqlalchemy_url(url),
+        poolclass=pool.NullPool,
+        use_native_hstore=False,
+        connect_args={"prepare_threshold": None},
     )
     with engine.connect() as connection:
         context.configure(connection=connection, **options)

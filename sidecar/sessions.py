@@ -7,6 +7,7 @@ settings are made anew in each transaction, and no statement is prepared for lat
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, ClassVar
@@ -72,6 +73,9 @@ class PooledConnection(Connection):
         await super().execute(self._begin)
         try:
             yield
+        except asyncio.CancelledError:
+            self.terminate()  # it is in the middle of an answer, and could not roll back
+            raise
         except BaseException:
             # The first error says what happened; a connection that is gone rolls back by itself.
             with suppress(OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
