@@ -29,7 +29,7 @@ begin
     commit;
   end if;
   while request is not null loop
-    perform pg_catalog.pg_sleep(pause);
+    perform sidecar.nap(pause);
     select a.request, a.pause, a.reply, a.code, a.message, a.hint
     into request, pause, reply, code, message, hint
     from sidecar.answer(request, deadline) as a;

@@ -254,7 +254,7 @@ def test_every_function_with_its_owners_rights_has_a_fixed_search_path(
         assert paths == ["search_path=pg_catalog, pg_temp"], name
     callable_by_all = {name for name, _, public, trigger in rows if public and not trigger}
     assert callable_by_all == {
-        *("ask", "answer", "serving_model", "refuse"),
+        *("ask", "answer", "nap", "refuse", "serving_model"),
         *("embed_text", "embed_image"),
     }
     triggers_for_all = {name for name, _, public, trigger in rows if public and trigger}

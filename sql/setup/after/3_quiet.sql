@@ -9,7 +9,7 @@ begin
     select p.oid
     from pg_proc p
     where p.pronamespace = 'sidecar'::regnamespace
-      and p.proname in ('embed_text', 'embed_image', 'refuse')
+      and p.proname in ('embed_text', 'embed_image', 'ask', 'answer', 'nap', 'refuse')
   loop
     execute format('alter function %s set log_min_error_statement = panic', asks);
   end loop;
