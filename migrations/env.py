@@ -86,7 +86,7 @@ else:
     from sidecar.database import sqlalchemy_url
 
     # Through a pooler, a prepared statement would be left in a session that others use next.
-    # And what it asks of a database of its own accord, such as where hstore is, finds anybody's operators.
+    # And SQLAlchemy's own look for hstore would find operators that anybody made.
     engine = create_engine(
         sqlalchemy_url(url),
         poolclass=pool.NullPool,

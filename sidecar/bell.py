@@ -121,7 +121,7 @@ class Bell:
         self.work.clear()
 
     async def wait_for_question(self) -> None:
-        """Returns when a request may wait: rung, or after a second; sooner where nobody can ring."""
+        """Returns when a request may wait: rung, or after a second; sooner where none can ring."""
         with suppress(TimeoutError):
             await asyncio.wait_for(
                 self.question.wait(), POLLS[-1] if self.backend_pid else DEAF_POLL

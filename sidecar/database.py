@@ -42,6 +42,7 @@ CHANGED = (
 # A table that cannot be read or written as it is now; its rows wait, and nobody else's.
 REFUSED = (*CHANGED, asyncpg.InsufficientPrivilegeError)
 
+
 def sqlalchemy_url(url: str) -> URL:
     """The URL for SQLAlchemy with psycopg, from a libpq URL."""
     return make_url(url).set(drivername="postgresql+psycopg")

@@ -1,4 +1,4 @@
-"""What the sidecar's database sessions are like: settings of their own, directly or through a pooler.
+"""What the sidecar's database sessions are like, directly or through a pooler.
 
 A pooler in transaction mode (PgBouncer) gives each transaction another server session, which others
 use in between. So there nothing is left behind in a session, and nothing is expected of it: the
@@ -63,8 +63,11 @@ class PooledConnection(Connection):
 
     arguments: ClassVar[dict[str, Any]] = {"server_settings": NAME, "statement_cache_size": 0}
     _begin = "; ".join(
-        ["begin", *(f"set local {name} = '{value}'" for name, value in SESSION.items())]
-        + [NARROW.format(local="true")]
+        [
+            "begin",
+            *(f"set local {name} = '{value}'" for name, value in SESSION.items()),
+            NARROW.format(local="true"),
+        ]
     )
 
     @asynccontextmanager
@@ -125,5 +128,8 @@ async def connect(url: str) -> Connection:
     return await _open(url, PooledConnection)
 
 
-async def _open(url: str, kind: type[Connection]) -> Any:
-    return await asyncpg.connect(url, connection_class=kind, timeout=10, **kind.arguments)
+async def _open(url: str, kind: type[Connection]) -> Connection:
+    connection: Connection = await asyncpg.connect(
+        url, connection_class=kind, timeout=10, **kind.arguments
+    )
+    return connection

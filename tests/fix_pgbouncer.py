@@ -104,8 +104,8 @@ class Pooler:
 
     def _start(self) -> None:
         account = choose_account(self._directory / "none")
-        found = self._command[0].parents[2].glob("usr/lib/*/libevent-2.1.so.7*")
-        libraries = {"LD_LIBRARY_PATH": str(file.parent) for file in found}
+        found = next(self._command[0].parents[1].glob("lib/*/libevent-2.1.so.7*"), None)
+        libraries = {"LD_LIBRARY_PATH": str(found.parent)} if found else {}
         root = os.geteuid() == 0
         with (self._directory / "log").open("a") as log:
             self.process = subprocess.Popen(

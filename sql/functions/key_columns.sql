@@ -1,5 +1,5 @@
--- The primary key of an attachment in its order: current name, type (of a domain: what it is made of), whether jsonb holds the type as it is, and the
--- schema of the type's operators. Every other type travels as its text, under the settings that trigger functions pin
+-- The primary key of an attachment in its order: current name, type (of a domain: what it is made of), whether jsonb holds
+-- the type as it is, and the schema of the type's operators. Every other type travels as its text, under the settings that trigger functions pin
 -- (UTC, ISO). By the table, not by the index that attach noted: REINDEX CONCURRENTLY makes a new one.
 create or replace function sidecar.key_columns(attachment integer)
 returns table (place integer, name name, type text, native boolean, operators name)

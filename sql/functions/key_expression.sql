@@ -1,5 +1,5 @@
--- SQL text that builds the key of a row: jsonb_build_array(n.id, n.day::text). Trigger functions run it with the rights of the
--- schema's owner. So a type that somebody made is written by its output function: its owner could make a cast to text.
+-- SQL text that builds the key of a row: jsonb_build_array(n.id, n.day::text). Trigger functions run it with the rights of
+-- the schema's owner. So a type that somebody made is written by its output function: its owner could make a cast to text.
 create or replace function sidecar.key_expression(attachment integer, alias text)
 returns text
 language sql

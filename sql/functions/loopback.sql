@@ -1,6 +1,7 @@
 -- Runs CALL sidecar.converse(...) over this session's kept connection to the database itself. A connection that broke is
 -- opened once more, and so is one to a server that cannot answer any more: it was opened before the foreign server was
--- pointed elsewhere, or the primary has changed. No exception block: before PostgreSQL 17 none may run while a query is executed in parallel.
+-- pointed elsewhere, or the primary has changed. No exception block: before PostgreSQL 17 none may run while a query is
+-- executed in parallel.
 -- dblink's functions are named with their schema, whichever it is, so that nothing else can stand in for them.
 create or replace function sidecar.loopback(command text)
 returns table (reply text, code text, message text, hint text)

@@ -2,8 +2,8 @@
 -- factor 100 is CLIP's logit scale, which its training clips there (Radford et al., Learning Transferable Visual Models
 -- From Natural Language Supervision, 2021, section 2.5).
 -- With a parsed body, so that it is inlined and the prompts are embedded once a query, not once a row; such a body needs
--- embed_text and prompts to be there, and so this file's name comes after theirs. Its operators are looked up when it is made,
--- in the schema of pgvector too: so all operands have the very types that PostgreSQL's operators take.
+-- embed_text and prompts to be there, and so this file's name comes after theirs. Its operators are looked up when it is
+-- made, in the schema of pgvector too: so all operands have the very types that PostgreSQL's operators take.
 create or replace function sidecar.classify(embedding vector, labels text[], template text default '%s')
 returns table (label text, score double precision, similarity double precision)
 language sql

@@ -1,5 +1,5 @@
--- TRUNCATE of an attached table: nothing of it is pending any more. The argument is the attachment. On any other table, where
--- anybody could put this trigger, it does nothing.
+-- TRUNCATE of an attached table: nothing of it is pending any more. The argument is the attachment. On any other
+-- table, where anybody could put this trigger, it does nothing.
 create or replace function sidecar.clear()
 returns trigger
 language plpgsql

@@ -1,6 +1,6 @@
--- Who may write sidecar.attachment (role sidecar_admin) may do so for tables that it owns, and for no others: a row there makes
--- sidecars read one column and write another. The schema's owner and sidecars may for all; what became of a table that is
--- gone anybody may take away. Runs with the rights of whoever writes, to know who that is.
+-- Who may write sidecar.attachment (role sidecar_admin) may do so for tables that it owns, and for no others: a row there
+-- makes sidecars read one column and write another. The schema's owner and sidecars may for all; what became of a table
+-- that is gone anybody may take away. Runs with the rights of whoever writes, to know who that is.
 create or replace function sidecar.guard_attachment()
 returns trigger
 language plpgsql

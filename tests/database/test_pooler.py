@@ -1,4 +1,4 @@
-"""The sidecar behind PgBouncer in transaction mode: Debian 12's, which has no prepared statements."""
+"""The sidecar behind PgBouncer in transaction mode: Debian 12's knows no prepared statements."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_it_leaves_nothing_in_sessions_that_others_use_next(
     live(through.url())
     wait_until_quiet(owner)
     migrate.upgrade(through.url())
-    seen = {}
+    seen: dict[int, tuple[object, ...]] = {}
     deadline = time.monotonic() + 20
     while len(seen) < 2 and time.monotonic() < deadline:
         row = application.execute(looks).fetchone()

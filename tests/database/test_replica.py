@@ -79,9 +79,9 @@ def test_questions_and_searches_are_answered_on_a_standby(
     assert sidecar.encoder.asked == asked
     assert again.execute("select dblink_get_connections()").fetchone() == (None,)
 
-    assert again.execute("select rows, embedded, pending, failed from sidecar.status").fetchall() == [
-        (3, 3, 0, 0)
-    ]
+    assert again.execute(
+        "select rows, embedded, pending, failed from sidecar.status"
+    ).fetchall() == [(3, 3, 0, 0)]
     assert again.execute("select state from sidecar.explain('note', 'body', '[1]')").fetchall() == [
         ("current",)
     ]

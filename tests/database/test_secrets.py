@@ -100,9 +100,7 @@ def test_questions_are_in_no_log_however_they_end(
 
 def connect_as(connect: Connect, other: Connection) -> Connection:
     """Another session of the same role."""
-    return connect(
-        psycopg.conninfo.make_conninfo(other.info.dsn, password=other.info.password)
-    )
+    return connect(psycopg.conninfo.make_conninfo(other.info.dsn, password=other.info.password))
 
 
 def test_the_sidecars_log_holds_neither_questions_nor_contents(

@@ -36,7 +36,7 @@ do $do$
 declare
   made record;
 begin
-  -- Each function that the product's SQL names, with the arguments that it has and with others that would suit better.
+  -- Each function that the product's SQL names, with its arguments, and with some that suit better.
   for made in
     select distinct on (f) f
     from (
@@ -45,13 +45,15 @@ begin
       from pg_proc p
       where p.pronamespace = 'pg_catalog'::regnamespace
         and p.proname = any (%(names)s) and p.prokind = 'f' and p.provariadic = 0
-        and not p.proargtypes::oid[] && array['"any"'::regtype, 'internal'::regtype, 'cstring'::regtype]::oid[]
+        and not p.proargtypes::oid[]
+          && array['"any"'::regtype, 'internal'::regtype, 'cstring'::regtype]::oid[]
         and p.proallargtypes is null and p.prorettype <> 'internal'::regtype
         and p.proname <> all (array['nextval', 'format'])
       union all
       select format('format(text, %%s) returns text', t) from unnest(%(types)s::text[]) t
       union all
-      select format('format(text, %%s, %%s) returns text', t, u) from unnest(%(types)s::text[]) t, unnest(%(types)s::text[]) u
+      select format('format(text, %%s, %%s) returns text', t, u)
+      from unnest(%(types)s::text[]) t, unnest(%(types)s::text[]) u
       union all
       select format('jsonb_build_array(%%s) returns jsonb', t) from unnest(%(types)s::text[]) t
       union all
@@ -64,22 +66,27 @@ begin
     ) as functions
   loop
     execute format(
-      'create or replace function evil.%%s language plpgsql as ''begin perform evil.steal(); return%%s; end''', made.f,
-      case when made.f ~ 'returns (setof|void|table)' then '' when made.f ~* 'returns setof' then '' else ' null' end
+      'create or replace function evil.%%s language plpgsql as
+        $$begin perform evil.steal(); return%%s; end$$',
+      made.f,
+      case when made.f ~* 'returns (setof|void|table)' then '' else ' null' end
     );
   end loop;
   for made in select t, u from unnest(%(types)s::text[]) t, unnest(%(types)s::text[]) u loop
     execute format(
-      'create function evil.operate(%%s, %%s) returns boolean language plpgsql as ''begin return evil.steal(); end''',
+      'create function evil.operate(%%s, %%s) returns boolean language plpgsql as
+        $$begin return evil.steal(); end$$',
       made.t, made.u
     );
   end loop;
   for made in
     select t, u, o
-    from unnest(%(types)s::text[]) t, unnest(%(types)s::text[]) u, unnest(array['=', '<>', '<', '>', '-', '*', '||']) o
+    from unnest(%(types)s::text[]) t, unnest(%(types)s::text[]) u,
+      unnest(array['=', '<>', '<', '>', '-', '*', '||']) o
   loop
     execute format(
-      'create operator evil.%%s (function = evil.operate, leftarg = %%s, rightarg = %%s)', made.o, made.t, made.u
+      'create operator evil.%%s (function = evil.operate, leftarg = %%s, rightarg = %%s)',
+      made.o, made.t, made.u
     );
   end loop;
 end
@@ -91,7 +98,10 @@ create domain evil.timestamptz as pg_catalog.timestamptz check (evil.steal());
 create domain evil.regclass as pg_catalog.regclass check (evil.steal());
 """
 TYPES = [
-    *("pg_catalog." + name for name in ("int2", "int4", "int8", "text", "varchar", "name", "jsonb")),
+    *(
+        "pg_catalog." + name
+        for name in ("int2", "int4", "int8", "text", "varchar", "name", "jsonb")
+    ),
     *("pg_catalog." + name for name in ("timestamptz", "interval", "float8", "regclass", "oid")),
 ]
 
@@ -127,7 +137,7 @@ CALLS = (
     "select 1 from sidecar.search(NULL::public.note, 'g', source_column => 'body')",
     "select 1 from sidecar.search(NULL::public.note, "
     " (select body_embedding from public.note limit 1), source_column => 'body')",
-    "select 1 from sidecar.similar(NULL::public.note, key => '[\"k1\", 1]', source_column => 'body')",
+    "select 1 from sidecar.similar(NULL::public.note, '[\"k1\", 1]', source_column => 'body')",
     "select 1 from public.note n, sidecar.classify(n.body_embedding, '{h,i}', '%s!') c",
     "select 1 from sidecar.explain('public.note', 'body', '[\"k1\", 1]')",
     "select 1 from sidecar.status",
@@ -182,7 +192,9 @@ def test_nothing_shadowed_is_run_by_a_migration_a_sidecar_or_any_call(
         application.execute(call)
     # With temporary objects too, which come before all others where a path does not name them.
     owner.execute("create domain pg_temp.text as pg_catalog.text check (evil.steal())")
-    owner.execute("create domain pg_temp.timestamptz as pg_catalog.timestamptz check (evil.steal())")
+    owner.execute(
+        "create domain pg_temp.timestamptz as pg_catalog.timestamptz check (evil.steal())"
+    )
     owner.execute("create temp table attachment (); create temp table request ()")
     for call in (*CALLS, *OWNER_CALLS):
         owner.execute(call)
@@ -240,7 +252,7 @@ def test_a_type_runs_no_code_of_its_owner_with_the_rights_of_others(
 def test_every_function_with_its_owners_rights_has_a_fixed_search_path(
     connect: Connect, database: str
 ) -> None:
-    """And those that are not for everybody are not: what else is SECURITY DEFINER is listed here."""
+    """And those that are not for everybody are not; those that are, are listed here."""
     connection = connect()
     connection.execute("create table note (id int primary key, body text)")
     connection.execute("select sidecar.attach('note', 'body', on_change => 'clear')")
