@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -14,11 +13,9 @@ import pytest
 
 from sidecar import migrate
 from sidecar.sessions import SESSION
-from tests.fix_live import SidecarProcess, Start, text_vector, wait_until_quiet
+from tests.fix_live import Start, text_vector, wait_until_quiet
 from tests.fix_pgbouncer import StartPooler
 from tests.fix_postgres import Connect
-
-Role = Callable[..., str]
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -165,7 +162,7 @@ def test_the_commands_work_through_it(
     connect: Connect,
     empty_database: str,
     pooler: StartPooler,
-    sidecar_process: Callable[..., SidecarProcess],
+    live: Start,
 ) -> None:
     through = pooler(url=empty_database).url()
     done = subprocess.run(
@@ -178,9 +175,8 @@ def test_the_commands_work_through_it(
     owner.execute("create table note (id int primary key, body text)")
     owner.execute("select sidecar.attach('note', 'body', index => 'none')")
     owner.execute("insert into note values (1, 'a red circle')")
-    sidecar = sidecar_process(through, DATABASE_DIRECT_URL=empty_database).ready()
+    live(through)
     wait_until_quiet(owner)
-    assert sidecar.terminate() == 0
     assert owner.execute("select body_embedding is not null from note").fetchone() == (True,)
     done = subprocess.run(
         [sys.executable, "-m", "sidecar", "status", "--no-watch", "--database-url", through],
