@@ -13,6 +13,8 @@ import asyncpg
 import numpy as np
 from sqlalchemy import URL, make_url
 
+from sidecar import sessions
+
 log = logging.getLogger("sidecar.database")
 Result = TypeVar("Result")
 Vector = np.ndarray[Any, np.dtype[np.float32]]
@@ -50,52 +52,15 @@ BLOCKED = (
 # A table that cannot be read or written as it is now; its rows wait, and nobody else's.
 REFUSED = (*CHANGED, *BLOCKED, asyncpg.InsufficientPrivilegeError)
 
-SESSION = {
-    "application_name": "sidecar",
-    # A crash of the server takes a vector and the end of its lease back together, so the row is
-    # done again: nothing is lost by not waiting for the disk.
-    "synchronous_commit": "off",
-    "timezone": "UTC",
-    "datestyle": "ISO",
-    "intervalstyle": "postgres",
-    "extra_float_digits": "1",
-    "jit": "off",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    # Of a connection that broke without a word, the server keeps the locks until it notices.
-    "idle_in_transaction_session_timeout": "1min",
-    # A row that row-level security hides would count as gone; so it is an error, and the row waits.
-    "row_security": "off",
-    # Each statement has one good plan, by index and row by row. Statistics of a queue that was
-    # empty a moment ago lead elsewhere: to a scan of all that was drained since the last vacuum.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-}
-# Who waits for one table's lock would keep a connection from all others.
-LOCK_TIMEOUT = "2s"
-
 
 def sqlalchemy_url(url: str) -> URL:
     """The URL for SQLAlchemy with psycopg, from a libpq URL."""
     return make_url(url).set(drivername="postgresql+psycopg")
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection whose session state is the same for all: nothing to reset when the pool gets it
-    back."""
-
-    def get_reset_query(self) -> str:
-        """Saves a round trip after each statement."""
-        return ""
-
-
-async def connect(url: str) -> asyncpg.Connection:
+async def connect(url: str) -> sessions.Connection:
     """One connection with the sidecar's session settings and a codec for `vector`."""
-    connection = await asyncpg.connect(
-        url, connection_class=Connection, server_settings=SESSION, timeout=10
-    )
+    connection = await sessions.connect(url)
     try:
         await prepare_connection(connection)
     except BaseException:
@@ -109,36 +74,40 @@ async def create_pool(url: str, size: int, statement_seconds: float = 60.0) -> a
 
     A connection that does not answer a statement within `statement_seconds` counts as lost.
     """
+    first = await sessions.connect(url)
+    await first.close()
     return await asyncpg.create_pool(
         url,
         min_size=1,
         max_size=size,
-        connection_class=Connection,
-        server_settings={**SESSION, "lock_timeout": LOCK_TIMEOUT},
+        connection_class=type(first),
         timeout=min(10, statement_seconds),
         command_timeout=statement_seconds,
         init=prepare_connection,
+        **first.arguments,
     )
 
 
-async def prepare_connection(connection: asyncpg.Connection) -> None:
+async def prepare_connection(connection: sessions.Connection) -> None:
     """Vectors go out as bytes (binary_of: an array would count as an SQL array) and come as arrays.
 
     pgvector may live in any schema.
     """
+    await connection.settle_in()
     schema = await connection.fetchval(
         "select n.nspname from pg_catalog.pg_extension e"
         " join pg_catalog.pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector'"
     )
     if schema is None:
         return  # not migrated yet; who serves says so
-    await connection.set_type_codec(
-        "vector",
-        schema=schema,
-        encoder=lambda vector: vector,
-        decoder=vector_of,
-        format="binary",
-    )
+    async with connection.transaction():
+        await connection.set_type_codec(
+            "vector",
+            schema=schema,
+            encoder=lambda vector: vector,
+            decoder=vector_of,
+            format="binary",
+        )
 
 
 def binary_of(vector: Vector) -> bytes:

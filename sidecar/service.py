@@ -56,11 +56,12 @@ async def serve(
     try:
         register = partial(check_database, pool, model)
         await persistently(register, "start")
-        bell = Bell(partial(connect, url), pool)
+        direct = settings.database_direct_url or url
+        bell = Bell(partial(connect, direct), pool)
         pipeline = Pipeline(pool, bell, model, settings, signal)
         heart = Heart(pool, model.name, model.device)
         await persistently(partial(heart.beat, None, 0.0), "heartbeat")
-        await _run(url, pool, register, bell, pipeline, heart, settings, stop, ready)
+        await _run(direct, pool, register, bell, pipeline, heart, settings, stop, ready)
     finally:
         try:
             async with asyncio.timeout(1):
@@ -91,7 +92,7 @@ async def check_database(pool: asyncpg.Pool, model: Encoder) -> None:
 
 
 async def _run(
-    url: str,
+    direct: str,
     pool: asyncpg.Pool,
     register: Callable[[], Awaitable[None]],
     bell: Bell,
@@ -108,11 +109,12 @@ async def _run(
             log.warning("schema_new")
             await register()
 
-    indexes = Indexes(partial(connect, url))
+    indexes = Indexes(partial(connect, direct))
     reconciler = Reconciler(pool, heart.model, settings.sweep_seconds)
 
     async def build_indexes() -> None:
-        await indexes.build(await pipeline.attachments.refresh())
+        if bell.backend_pid:  # so there is a session of one's own, in the same database
+            await indexes.build(await pipeline.attachments.refresh())
 
     background: asyncio.Future[Any] = asyncio.gather(
         bell.listen(),

@@ -22,6 +22,8 @@ class Settings:
 
     database_url: str | None = None
     """libpq URL; None: the embedded PostgreSQL is started and used."""
+    database_direct_url: str | None = None
+    """libpq URL of the same database past a pooler, for LISTEN and index builds; None: the same."""
     model_id: str = DEFAULT_MODEL
     """`hf-hub:ORG/NAME`, `local-dir:/path`, or `bundled` for the small model in the package."""
     vision_size: int | None = None
@@ -134,6 +136,7 @@ def _url(text: str) -> str:
 
 ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "DATABASE_URL": ("database_url", _url),
+    "DATABASE_DIRECT_URL": ("database_direct_url", _url),
     "VISION_MODEL_ID": ("model_id", str.strip),
     "VISION_SIZE": ("vision_size", _number(int, 16)),
     "MODEL_PRECISION": ("precision", _choice("fp16", "bf16", "fp32")),
@@ -174,7 +177,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         try:
             values[field] = parse(text)
         except ValueError as mistake:
-            shown = "" if name in ("HF_TOKEN", "DATABASE_URL") else f"={text}"
+            secret = name == "HF_TOKEN" or name.startswith("DATABASE_")
+            shown = "" if secret else f"={text}"
             mistakes.append(f"{name}{shown}: {mistake}")
     for name in environment:
         if name.startswith("SIDECAR_") and name not in ENVIRONMENT:

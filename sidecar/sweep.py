@@ -118,6 +118,7 @@ class Indexes:
     async def _build(self, attachment: Attachment) -> None:
         connection = await self._connect()
         try:
+            await connection.execute("set lock_timeout = 0")  # it waits for old transactions to end
             # Held until the connection closes: of several sidecars one builds.
             if not await connection.fetchval(
                 "select pg_try_advisory_lock(hashtext('sidecar index'), $1)", attachment.id

@@ -8,4 +8,6 @@ pytest_plugins = [
     "tests.fix_faults",
     "tests.fix_stepwise",
     "tests.fix_storage",
+    "tests.fix_pgbouncer",
+    "tests.fix_replica",
 ]

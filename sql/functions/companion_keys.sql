@@ -11,7 +11,7 @@ as $$
     sidecar.column_name(x.embedding_table, k.place::smallint),
     k.name,
     k.type,
-    case k.operators when 'pg_catalog' then '=' else format('operator(%I.=)', k.operators) end
+    format('operator(%I.=)', k.operators)
   from sidecar.attachment x
   cross join lateral sidecar.key_columns(x.id) k
   where x.id = companion_keys.attachment

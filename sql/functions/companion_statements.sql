@@ -16,8 +16,6 @@ declare
   same_row text;
   stored text;
   key_order text;
-  after text;
-  greater text;
 begin
   if rows is null or vectors is null then
     return;
@@ -25,13 +23,11 @@ begin
   select
     string_agg(format('k%s', k.place), ', ' order by k.place),
     string_agg(format('t.k%s', k.place), ', ' order by k.place),
-    string_agg(format('t.k%s %s (k.key ->> %s)::%s', k.place, k.equals, k.place - 1, k.type), ' and ' order by k.place),
+    string_agg(format('t.k%s %s %s', k.place, k.equals, sidecar.key_value('k.key', k.place, k.type)), ' and ' order by k.place),
     string_agg(format('e.k%1$s %2$s k.k%1$s', k.place, k.equals), ' and ' order by k.place),
     string_agg(format('e.k%s %s t.%I', k.place, k.equals, k.source_name), ' and ' order by k.place),
-    string_agg(format('t.%I', k.source_name), ', ' order by k.place),
-    string_agg(format('($1 ->> %s)::%s', k.place - 1, k.type), ', ' order by k.place),
-    case when count(distinct k.equals) = 1 then replace(min(k.equals), '=', '>') else '>' end
-  into keys, locked_keys, matched, same_row, stored, key_order, after, greater
+    string_agg(format('t.%I', k.source_name), ', ' order by k.place)
+  into keys, locked_keys, matched, same_row, stored, key_order
   from sidecar.companion_keys(x.id) k;
 
   -- The source rows first, in key order, with the lock of a foreign key's check: of the application's statements only a
@@ -108,7 +104,7 @@ begin
       (
         select %1$s as key, %2$s as wanted, row_number() over (order by %3$s) as position
         from %4$s t
-        where $1::jsonb is null and %9$s
+        where $1::jsonb is null and %8$s
         order by %3$s
         limit $2
       )
@@ -116,7 +112,7 @@ begin
       (
         select %1$s, %2$s, row_number() over (order by %3$s)
         from %4$s t
-        where $1::jsonb is not null and %9$s and (%3$s) %8$s (%5$s)
+        where $1::jsonb is not null and %8$s and (%5$s)
         order by %3$s
         limit $2
       )
@@ -142,9 +138,9 @@ begin
       end,
       source, vectors, stored, x.model, sidecar.content_hash(x.modality, format('t.%I', source))
     ),
-    key_order, sidecar.target_table(x.id), after, x.id,
+    key_order, sidecar.target_table(x.id), sidecar.key_after(x.id, 't', '$1'), x.id,
     case x.backfill when 'all' then 'update set generation = pending.generation + 1' else 'nothing' end,
-    greater, sidecar.same_names(x.id)
+    sidecar.same_names(x.id)
   );
   return next;
 end

@@ -19,9 +19,6 @@ begin
   elsif drop_column and embedding is not null then
     execute format('alter table %s drop column %I', x.target, embedding);
   end if;
-  delete from sidecar.pending p where p.attachment = x.id;
-  delete from sidecar.failure f where f.attachment = x.id;
-  delete from sidecar.progress r where r.attachment = x.id;
   delete from sidecar.attachment a where a.id = x.id;
   perform sidecar.drop_trigger_functions(x.id);
 end

@@ -30,6 +30,16 @@ begin
     return;
   end if;
 
+  if row_security_active(x.target) and exists (
+    select from sidecar.queue q where q.attachment = x.id
+    union all
+    select from sidecar.failures f where f.attachment = x.id
+  ) then
+    return query select
+      'pending',
+      'it may be: rows of the table are pending or failed, and row-level security hides from you which';
+    return;
+  end if;
   select * into queued from sidecar.queue q where q.attachment = x.id and q.key = explain.key;
   if found then
     if queued.leased_until > clock_timestamp() then

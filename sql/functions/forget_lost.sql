@@ -22,10 +22,6 @@ begin
   end;
   delete from sidecar.attachment a where a.id = x.id;
   perform sidecar.drop_trigger_functions(x.id);
-  -- After the triggers: until they were gone a writer could queue.
-  delete from sidecar.pending p where p.attachment = x.id;
-  delete from sidecar.failure f where f.attachment = x.id;
-  delete from sidecar.progress r where r.attachment = x.id;
   return true;
 end
 $$;

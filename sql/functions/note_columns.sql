@@ -1,10 +1,11 @@
 -- Brings the names and numbers in sidecar.attachment up to date: names after a RENAME, so that a dump holds the current ones,
 -- and numbers after pg_restore, where the trigger functions are written anew too. Waits for nobody: what is locked is noted
--- the next time.
+-- the next time. With the rights of the schema's owner, for it is about all tables, whoever asks.
 create or replace function sidecar.note_columns()
 returns void
 language plpgsql
 volatile
+security definer
 set search_path = pg_catalog, pg_temp
 set check_function_bodies = off
 as $$

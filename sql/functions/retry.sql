@@ -10,16 +10,16 @@ declare
 begin
   -- The queue first, as sidecars do, lest the two wait for each other.
   with again as (
-    insert into sidecar.pending (attachment, key, lane)
+    insert into sidecar.own_pending (attachment, key, lane)
     select x.id, f.key, 2
-    from sidecar.failure f
+    from sidecar.own_failure f
     where f.attachment = x.id and f.error = coalesce(retry.error, f.error)
     order by f.key
     on conflict (attachment, key) do update
     set attempts = 0, due_at = clock_timestamp()
-    returning pending.key
+    returning key
   )
-  delete from sidecar.failure f
+  delete from sidecar.own_failure f
   using again a
   where f.attachment = x.id and f.key = a.key;
   get diagnostics queued = row_count;

@@ -16,7 +16,6 @@ declare
   same text := sidecar.same_names(statements.attachment);
   key_order text;
   after text;
-  greater text;
 begin
   select l.* into strict x
   from sidecar.attachment a
@@ -28,12 +27,10 @@ begin
   if target is null or matched is null or exists (select from sidecar.attachment_fault(x)) then
     return;
   end if;
-  select
-    string_agg(format('t.%I', k.name), ', ' order by k.place),
-    string_agg(format('($1 ->> %s)::%s', k.place - 1, k.type), ', ' order by k.place),
-    case when count(distinct k.operators) = 1 then format('operator(%I.>)', min(k.operators::text)) else '>' end
-  into key_order, after, greater
+  select string_agg(format('t.%I', k.name), ', ' order by k.place)
+  into key_order
   from sidecar.key_columns(x.id) k;
+  after := sidecar.key_after(x.id, 't', '$1');
 
   sizes := format(
     'select k.position, octet_length(t.%1$I)
@@ -59,10 +56,15 @@ begin
   -- array until the end (3 kB a row through a sort and two CTEs took as long as all the rest). A source row is not found
   -- by ctid: one that changed between the snapshot and the lock is at another, which the UPDATE would not see; of a queue
   -- row that is as well, for its result is thrown away.
+  -- The table's own triggers find what they name by the path of the sidecar's role, as in any other session.
   write := format(
-    'with locked as materialized (
+    'with path as materialized (
+      select set_config(''search_path'', current_setting(''sidecar.search_path'', true), true)
+    ),
+    locked as materialized (
       select k.*, p.ctid as place
-      from unnest($1::jsonb[], $2::bigint[], $3::bigint[])
+      from path
+      cross join unnest($1::jsonb[], $2::bigint[], $3::bigint[])
         with ordinality as k (key, token, generation, position)
       join %1$s t on %2$s
       join sidecar.pending p
@@ -121,7 +123,7 @@ begin
       (
         select %1$s as key, %2$s as wanted, row_number() over (order by %3$s) as position
         from %4$s t
-        where $1::jsonb is null and %9$s
+        where $1::jsonb is null and %8$s
         order by %3$s
         limit $2
       )
@@ -129,7 +131,7 @@ begin
       (
         select %1$s, %2$s, row_number() over (order by %3$s)
         from %4$s t
-        where $1::jsonb is not null and %9$s and (%3$s) %8$s (%5$s)
+        where $1::jsonb is not null and %8$s and (%5$s)
         order by %3$s
         limit $2
       )
@@ -152,7 +154,6 @@ begin
     key_order, target, after, x.id,
     -- All rows again: what another sidecar has in hand now may be a vector of the old model.
     case x.backfill when 'all' then 'update set generation = pending.generation + 1' else 'nothing' end,
-    case greater when 'operator(pg_catalog.>)' then '>' else greater end,
     same
   );
   return next;

@@ -21,8 +21,6 @@ declare
   missing text;
   left_over text;
   key_order text;
-  after text;
-  greater text;
 begin
   select l.* into strict x
   from sidecar.attachment a
@@ -41,11 +39,8 @@ begin
   -- every picture.
   missing := case when x.swept then format('(t.%I is not null and not (%s))', source, has_vector) else 'false' end;
   left_over := format('(t.%I is null and %s)', source, has_vector);
-  select
-    string_agg(format('t.%I', k.name), ', ' order by k.place),
-    string_agg(format('($1 ->> %s)::%s', k.place - 1, k.type), ', ' order by k.place),
-    case when count(distinct k.operators) = 1 then format('operator(%I.>)', min(k.operators::text)) else '>' end
-  into key_order, after, greater
+  select string_agg(format('t.%I', k.name), ', ' order by k.place)
+  into key_order
   from sidecar.key_columns(x.id) k;
 
   failures := format(
@@ -78,7 +73,7 @@ begin
       (
         select %1$s as key, %2$s as missing, %3$s as left_over, row_number() over (order by %4$s) as position
         from %5$s t
-        where $1::jsonb is null and %9$s
+        where $1::jsonb is null and %8$s
         order by %4$s
         limit $2
       )
@@ -86,20 +81,20 @@ begin
       (
         select %1$s, %2$s, %3$s, row_number() over (order by %4$s)
         from %5$s t
-        where $1::jsonb is not null and %9$s and (%4$s) %7$s (%6$s)
+        where $1::jsonb is not null and %8$s and (%6$s)
         order by %4$s
         limit $2
       )
     ),
     queued as (
       insert into sidecar.pending (attachment, key, lane)
-      select %8$s, s.key, 3
+      select %7$s, s.key, 3
       from slice s
       where (s.missing or s.left_over)
-        and (select true from sidecar.pending p where p.attachment = %8$s and p.key = s.key limit 1) is null
+        and (select true from sidecar.pending p where p.attachment = %7$s and p.key = s.key limit 1) is null
         and (
           s.left_over
-          or (select true from sidecar.failure f where f.attachment = %8$s and f.key = s.key limit 1) is null
+          or (select true from sidecar.failure f where f.attachment = %7$s and f.key = s.key limit 1) is null
         )
       order by s.position
       on conflict (attachment, key) do nothing
@@ -109,9 +104,7 @@ begin
       (select count(*) from slice) as seen,
       (select count(*) from queued) as found,
       (select key::text from slice order by position desc limit 1) as last_key',
-    key, missing, left_over, key_order, target, after,
-    case greater when 'operator(pg_catalog.>)' then '>' else greater end,
-    x.id, sidecar.same_names(x.id)
+    key, missing, left_over, key_order, target, sidecar.key_after(x.id, 't', '$1'), x.id, sidecar.same_names(x.id)
   );
   return next;
 end

@@ -8,7 +8,7 @@ create or replace procedure sidecar.wait(
 language plpgsql
 as $$
 declare
-  since timestamptz := pg_catalog.clock_timestamp();
+  since timestamp with time zone := pg_catalog.clock_timestamp();
 begin
   -- A block that has written: no sidecar sees it. Of one that has not, the COMMIT below tells.
   if pg_catalog.pg_current_xact_id_if_assigned() is not null then

@@ -14,6 +14,8 @@ declare
   embedding name;
   same_names text;
   header text;
+  made regprocedure;
+  owner text;
   upsert constant text := '
       on conflict (attachment, key) do update
       set generation = pending.generation + 1, attempts = 0, lane = 1, due_at = clock_timestamp()';
@@ -114,5 +116,18 @@ begin
 end
 $text$, x.target::oid, x.embedding_attnum, embedding, x.id));
   end if;
+
+  -- Whoever may execute one can put it on a table of its own, and queue what it likes for this attachment.
+  select c.relowner::regrole into owner from pg_class c where c.oid = x.target;
+  for made in
+    select p.oid
+    from pg_proc p
+    where p.pronamespace = 'sidecar'::regnamespace
+      and p.prorettype = 'trigger'::regtype
+      and p.proname ~ format('^[a-z]+_%s_', x.id)
+  loop
+    execute format('revoke execute on function %s from public', made);
+    execute format('grant execute on function %s to %s', made, owner);
+  end loop;
 end
 $$;

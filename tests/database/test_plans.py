@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from sidecar.database import SESSION
+from sidecar.sessions import SESSION
 from sidecar.statements import statement
 from tests.fix_postgres import Connect
 

