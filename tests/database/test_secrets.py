@@ -164,7 +164,7 @@ def test_what_a_role_may_not_read_it_sees_through_no_view_and_no_function(
         "select * from sidecar.search(NULL::note, array_fill(1, array[768])::vector)",
         "select * from sidecar.similar(NULL::note, '[\"key one\"]')",
         "select * from sidecar.explain('note', 'body', '[\"key one\"]')",
-        "select * from sidecar.count_rows('note', 3::smallint)",
+        "select * from sidecar.count_rows('note', 'note', 3::smallint)",
         "select sidecar.has_rows('note')",
         "select sidecar.install_trigger_functions(1)",
         "select sidecar.drop_trigger_functions(1)",
