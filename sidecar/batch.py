@@ -6,6 +6,7 @@ An idle model never waits for a batch to fill: it gets what is there.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 
 from sidecar.records import Modality, Prepared, Question
@@ -13,6 +14,8 @@ from sidecar.records import Modality, Prepared, Question
 LANES = 4
 # Seconds that one batch may keep the model from a question, as far as the last batch can tell.
 LONGEST_BATCH = 0.5
+# After the device refused a batch, half of it is the most; twice as much after each of these, s.
+REFUSAL_LASTS = 60.0
 
 
 class Batcher:
@@ -25,6 +28,7 @@ class Batcher:
         }
         self._arrived = asyncio.Event()
         self._sizes = dict.fromkeys(limits, 1)
+        self._refused: dict[Modality, tuple[int, float]] = {}
         self.closed = False
         self._last: Modality = "image"
 
@@ -52,7 +56,21 @@ class Batcher:
         modality = batch[0].modality
         fits = max(1, int(LONGEST_BATCH * _views(batch) / max(seconds, 1e-6)))
         # A first batch can be slow for reasons of its own, so the size may grow back, by doubling.
-        self._sizes[modality] = min(self.limits[modality], fits, 2 * self._sizes[modality])
+        most = min(self.limits[modality], self._ceiling(modality))
+        self._sizes[modality] = min(most, fits, 2 * self._sizes[modality])
+
+    def shrink(self, batch: list[Prepared]) -> None:
+        """The device could not do this batch, perhaps for its size: the next ones are smaller."""
+        modality = batch[0].modality
+        self._refused[modality] = (max(1, len(batch) // 2), time.monotonic())
+        self._sizes[modality] = min(self._sizes[modality], self._ceiling(modality))
+
+    def _ceiling(self, modality: Modality) -> int:
+        if modality not in self._refused:
+            return self.limits[modality]
+        half, since = self._refused[modality]
+        doublings = int((time.monotonic() - since) / REFUSAL_LASTS)
+        return half << min(doublings, 32)
 
     async def next(self) -> list[Prepared]:
         """The next batch, as soon as anything waits; empty only after close."""

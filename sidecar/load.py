@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
+from sidecar.database import REFUSED, persistently
 from sidecar.errors import HostFault, RowFault
 from sidecar.faults import judge
 from sidecar.fetch.fetcher import Fetcher
@@ -60,6 +62,7 @@ async def load(
     """Yields slices of the claims as sources, and verdicts on rows that are gone, too large to
     read, or cannot be fetched.
 
+    Waits for a database that is away, and never for one table. Raises the errors in REFUSED.
     What was fetched for one slice is no longer accounted for when the next one is asked for.
     """
     async for loaded in _read_all(pool, attachment, claims, fetcher.max_bytes):
@@ -80,7 +83,7 @@ async def _read_all(
     if attachment.modality == "text":
         yield await _read(pool, attachment, claims)
         return
-    sizes = dict(await pool.fetch(attachment.sizes, [claim.key for claim in claims]))
+    sizes = await _values(pool, attachment.sizes, claims)
     refused: list[Verdict] = []
     part: list[Claim] = []
     filled = 0
@@ -143,7 +146,7 @@ async def _fetch(
 
 
 async def _read(pool: asyncpg.Pool, attachment: Attachment, claims: list[Claim]) -> Loaded:
-    contents = dict(await pool.fetch(attachment.load, [claim.key for claim in claims]))
+    contents = await _values(pool, attachment.load, claims)
     sources: list[Source] = []
     gone: list[Verdict] = []
     for position, claim in enumerate(claims, start=1):
@@ -152,6 +155,12 @@ async def _read(pool: asyncpg.Pool, attachment: Attachment, claims: list[Claim])
         else:
             gone.append(Verdict(claim, "drop"))
     return Loaded(sources, gone)
+
+
+async def _values(pool: asyncpg.Pool, query: str, claims: list[Claim]) -> dict[int, Any]:
+    """Position of a claim, from 1 -> its value."""
+    keys = [claim.key for claim in claims]
+    return dict(await persistently(lambda: pool.fetch(query, keys), "load", unless=REFUSED))
 
 
 def _too_large(claim: Claim, size: int, limit: int) -> Verdict:

@@ -79,7 +79,7 @@ class Pipeline:
             await persistently(self._bell.wake if claims else rest, "bell")
 
     async def _load(self, attachment_id: int, claims: list[Claim]) -> None:
-        left = set(claims)
+        left, held = set(claims), False
         try:
             if attachment := await self.attachments.get(attachment_id):
                 async with self._loader.load(attachment, claims) as slices:
@@ -89,8 +89,8 @@ class Pipeline:
                         await self.ledger.settle(loaded.verdicts)
                         await self._prepare(loaded.sources)
         except (*RETRYABLE, asyncpg.PostgresError) as error:
-            self.attachments.refused(attachment_id, "load", error)
-        await self.ledger.come_back(list(left))
+            held = self.attachments.refused(attachment_id, "load", error)
+        await self.ledger.come_back(list(left), held)
 
     async def _ask(self) -> None:
         while not self._batcher.closed:
@@ -115,6 +115,7 @@ class Pipeline:
                 await self._deliver(embedded)
                 await self.ledger.blame(faults)
             except ServiceFault as fault:
+                self._batcher.shrink(batch)
                 await self.ledger.back_off([item.origin for item in batch], fault)
         self._modelled.set()
 
@@ -140,8 +141,8 @@ class Pipeline:
                     await self.ledger.blame(faults)
                 await self.ledger.come_back(claims, held=attachment is not None)
             except (*RETRYABLE, *REFUSED) as error:
-                self.attachments.refused(claims[0].attachment, "write", error)
-                await self.ledger.come_back(claims)
+                held = self.attachments.refused(claims[0].attachment, "write", error)
+                await self.ledger.come_back(claims, held)
             self._results.task_done()
             await self._signal("after_write")
             self._bell.work.set()

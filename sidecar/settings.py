@@ -23,6 +23,8 @@ class Settings:
 
     database_url: str | None = None
     """libpq URL; None: the embedded PostgreSQL is started and used."""
+    database_direct_url: str | None = None
+    """libpq URL of the same database past a pooler, for LISTEN and index builds; None: the same."""
     model_id: str = DEFAULT_MODEL
     """`hf-hub:ORG/NAME`, `local-dir:/path`, or `bundled` for the small model in the package."""
     vision_size: int | None = None
@@ -54,7 +56,11 @@ class Settings:
     lease_seconds: float = 60.0
     """Length of a lease, s. A crashed sidecar's rows are claimable again after this long."""
     max_attempts: int = 5
-    """Tries before a row becomes a failure; crashes while it was leased count too."""
+    """Tries before a row becomes a failure; after as many crashes it is tried once more, alone."""
+    sweep_seconds: float = 3600.0
+    """Between two searches for rows that no trigger saw, s; less finds them sooner, reads more."""
+    statement_seconds: float = 60.0
+    """Longest wait for the answer to a statement, s; then the connection counts as lost."""
     max_image_bytes: int = 64 * 1024 * 1024
     """Largest encoded image, bytes; larger ones fail with image_too_large without being read."""
     max_image_pixels: int = 178_956_970
@@ -190,6 +196,7 @@ def _url(text: str) -> str:
 
 ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "DATABASE_URL": ("database_url", _url),
+    "DATABASE_DIRECT_URL": ("database_direct_url", _url),
     "VISION_MODEL_ID": ("model_id", str.strip),
     "VISION_SIZE": ("vision_size", _number(int, 16)),
     "MODEL_PRECISION": ("precision", _choice("fp16", "bf16", "fp32")),
@@ -206,6 +213,8 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "SIDECAR_TEXT_BATCH_SIZE": ("text_batch_size", _number(int, 1)),
     "SIDECAR_LEASE_SECONDS": ("lease_seconds", _number(float, 1)),
     "SIDECAR_MAX_ATTEMPTS": ("max_attempts", _number(int, 1)),
+    "SIDECAR_SWEEP_SECONDS": ("sweep_seconds", _number(float, 1)),
+    "SIDECAR_STATEMENT_SECONDS": ("statement_seconds", _number(float, 1)),
     "SIDECAR_MAX_IMAGE_BYTES": ("max_image_bytes", _number(int, 1)),
     "SIDECAR_MAX_IMAGE_PIXELS": ("max_image_pixels", _number(int, 1)),
     "SIDECAR_ISOLATE": ("isolate", _choice("all", "others")),
@@ -220,7 +229,7 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "SIDECAR_LOG_LEVEL": ("log_level", _choice("debug", "info", "warning", "error")),
 }
 
-SECRETS = ("DATABASE_URL", "HF_TOKEN", "SIDECAR_URL_HEADERS")
+SECRETS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "HF_TOKEN", "SIDECAR_URL_HEADERS")
 """Never shown in a message."""
 
 

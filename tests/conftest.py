@@ -6,4 +6,9 @@ pytest_plugins = [
     "tests.fix_shop",
     "tests.fix_live",
     "tests.fix_web",
+    "tests.fix_faults",
+    "tests.fix_stepwise",
+    "tests.fix_storage",
+    "tests.fix_pgbouncer",
+    "tests.fix_replica",
 ]

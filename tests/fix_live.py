@@ -20,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sidecar.encoder import Encoder
 from sidecar.recipe import Recipe
 from sidecar.records import Modality, Vectors
 from sidecar.service import serve
@@ -99,8 +100,9 @@ class Gates:
 class LiveSidecar:
     """serve() in a thread; `crash` leaves everything as kill -9 would, but for the process."""
 
-    def __init__(self, url: str, settings: Settings, encoder: HashEncoder | None = None) -> None:
-        self.encoder = encoder or HashEncoder()
+    def __init__(self, url: str, settings: Settings, encoder: Encoder | None = None) -> None:
+        self.encoder = encoder if isinstance(encoder, HashEncoder) else HashEncoder()
+        self._model: Encoder = encoder or self.encoder
         self.gates = Gates()
         self.failure: BaseException | None = None
         self._url = url
@@ -131,7 +133,7 @@ class LiveSidecar:
                 runner.run(
                     serve(
                         self._url,
-                        self.encoder,
+                        self._model,
                         self._settings,
                         self._stop,
                         ready=self._ready.set,

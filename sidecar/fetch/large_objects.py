@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import asyncpg
 
+from sidecar.database import REFUSED, persistently
 from sidecar.errors import RowFault
 from sidecar.fetch.memory import Hold
 from sidecar.statements import statement
@@ -12,11 +15,11 @@ from sidecar.statements import statement
 async def read_large_object(pool: asyncpg.Pool, oid: int, hold: Hold, most: int) -> bytes:
     """All bytes of a large object.
 
-    Raises RowFault: large_object_not_found, large_object_forbidden, fetch_too_large; and what
-    asyncpg raises where the database is away.
+    Waits for a database that is away. Raises RowFault: large_object_not_found,
+    large_object_forbidden, fetch_too_large; and the errors in REFUSED.
     """
     try:
-        size = await pool.fetchval(statement("large_object_size"), oid)
+        size = await _ask(pool, "large_object_size", oid)
         if size > most:
             raise RowFault(
                 "fetch_too_large",
@@ -25,7 +28,7 @@ async def read_large_object(pool: asyncpg.Pool, oid: int, hold: Hold, most: int)
             )
         await hold.grow(size)
         hold.read()
-        return bytes(await pool.fetchval(statement("large_object"), oid, most))
+        return bytes(await _ask(pool, "large_object", oid, most))
     except asyncpg.UndefinedObjectError as error:
         raise RowFault(
             "large_object_not_found",
@@ -37,3 +40,9 @@ async def read_large_object(pool: asyncpg.Pool, oid: int, hold: Hold, most: int)
             f"The sidecar's role may not read the large object {oid}: let its owner run"
             " SELECT sidecar.grant_large_objects(table, column), then retry.",
         ) from error
+
+
+async def _ask(pool: asyncpg.Pool, name: str, *values: int) -> Any:
+    return await persistently(
+        lambda: pool.fetchval(statement(name), *values), "load", unless=REFUSED
+    )

@@ -7,7 +7,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  x sidecar.attachment := sidecar.find_attachment(target, source_column);
+  x sidecar.attachment := sidecar.whole_attachment(target, source_column);
   named oid;
   granted bigint := 0;
 begin

@@ -31,6 +31,7 @@ def test_every_field_has_one_environment_variable() -> None:
 def test_every_variable_reaches_its_field() -> None:
     given = {
         "DATABASE_URL": "postgresql://me@db/shop",
+        "DATABASE_DIRECT_URL": "postgresql://me@direct/shop",
         "VISION_MODEL_ID": " bundled ",
         "VISION_SIZE": "448",
         "MODEL_PRECISION": "BF16",
@@ -47,6 +48,8 @@ def test_every_variable_reaches_its_field() -> None:
         "SIDECAR_TEXT_BATCH_SIZE": "16",
         "SIDECAR_LEASE_SECONDS": "1.5",
         "SIDECAR_MAX_ATTEMPTS": "3",
+        "SIDECAR_SWEEP_SECONDS": "60",
+        "SIDECAR_STATEMENT_SECONDS": "5",
         "SIDECAR_MAX_IMAGE_BYTES": "1000",
         "SIDECAR_MAX_IMAGE_PIXELS": "2000",
         "SIDECAR_ISOLATE": "ALL",
@@ -63,6 +66,7 @@ def test_every_variable_reaches_its_field() -> None:
     assert set(given) == set(ENVIRONMENT)
     assert read_settings(given) == Settings(
         database_url="postgresql://me@db/shop",
+        database_direct_url="postgresql://me@direct/shop",
         model_id="bundled",
         vision_size=448,
         precision="bf16",
@@ -78,7 +82,9 @@ def test_every_variable_reaches_its_field() -> None:
         batch_size=8,
         text_batch_size=16,
         lease_seconds=1.5,
+        sweep_seconds=60.0,
         max_attempts=3,
+        statement_seconds=5.0,
         max_image_bytes=1000,
         max_image_pixels=2000,
         isolate="all",
