@@ -28,7 +28,7 @@ from sidecar.database import create_pool
 from sidecar.errors import ServiceFault
 from sidecar.queue import Queue
 from sidecar.records import Modality, Verdict
-from sidecar.sessions import Connection
+from sidecar.sessions import Connection as Session
 from sidecar.statements import statement
 from tests.database.test_attached_tables import scalar, wait_for
 from tests.database.test_rows import assert_right
@@ -158,7 +158,7 @@ def test_an_attempt_is_committed_before_anything_can_fail(connect: Connect, live
 def test_one_bad_attachment_does_not_stall_every_other(
     connect: Connect, live: Start, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setitem(Connection.arguments["server_settings"], "lock_timeout", "300ms")
+    monkeypatch.setitem(Session.arguments["server_settings"], "lock_timeout", "300ms")
     monkeypatch.setattr("sidecar.ledger.REFUSED_DELAY", 1.0)
     connection, migration = connect(), connect()
     attach(connection, "bad")
