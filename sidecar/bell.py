@@ -9,10 +9,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import asyncpg
 
+from sidecar import metrics
 from sidecar.database import RETRYABLE
 from sidecar.statements import statement
 
@@ -51,8 +51,8 @@ class Bell:
                 try:
                     gone = asyncio.Event()
                     connection.add_termination_listener(lambda _, gone=gone: gone.set())
-                    await connection.add_listener("sidecar", lambda *_: self.work.set())
-                    await connection.add_listener("sidecar_request", lambda *_: self.question.set())
+                    await connection.add_listener("sidecar", self._rung_for_work)
+                    await connection.add_listener("sidecar_request", self._rung_for_question)
                     self.backend_pid = connection.get_server_pid()
                     self.work.set()
                     self.question.set()
@@ -66,6 +66,14 @@ class Bell:
                 log.warning("listen_failed", extra={"error": str(error), "retry_in_s": delay})
             await asyncio.sleep(delay)
             delay = min(delay * 2, 10.0)
+
+    def _rung_for_work(self, *_: object) -> None:
+        metrics.rung("rows")
+        self.work.set()
+
+    def _rung_for_question(self, *_: object) -> None:
+        metrics.rung("questions")
+        self.question.set()
 
     async def rest(self, busy: bool) -> None:
         """Returns when work may be there: rung, or after a poll interval that grows while nothing
@@ -81,12 +89,15 @@ class Bell:
             await asyncio.wait_for(self.work.wait(), seconds)
         except TimeoutError:
             self._polls += 1
+            metrics.polled("rows")
         self.work.clear()
 
     async def wait_for_question(self) -> None:
         """Returns when a request may wait: rung, or after a second."""
-        with suppress(TimeoutError):
+        try:
             await asyncio.wait_for(self.question.wait(), POLLS[-1])
+        except TimeoutError:
+            metrics.polled("questions")
         self.question.clear()
 
     async def wake(self) -> None:

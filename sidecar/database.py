@@ -12,6 +12,8 @@ import asyncpg
 import numpy as np
 from sqlalchemy import URL, make_url
 
+from sidecar import metrics
+
 log = logging.getLogger("sidecar.database")
 Result = TypeVar("Result")
 Vector = np.ndarray[Any, np.dtype[np.float32]]
@@ -140,6 +142,7 @@ async def persistently(call: Callable[[], Awaitable[Result]], what: str) -> Resu
             return await call()
         except RETRYABLE as error:
             reason = str(error) or type(error).__name__
+            metrics.DATABASE_RETRIES.labels(what).inc()
             log.warning(
                 "database_retry", extra={"what": what, "error": reason, "retry_in_s": delay}
             )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from sidecar import metrics
 from sidecar.records import Attachment, Claim, Source, Verdict
 
 SLICE_BYTES = 32 * 1024 * 1024
@@ -57,7 +58,8 @@ async def load(
 
 
 async def _read(pool: asyncpg.Pool, attachment: Attachment, claims: list[Claim]) -> Loaded:
-    contents = dict(await pool.fetch(attachment.load, [claim.key for claim in claims]))
+    with metrics.timed("load", attachment.modality):
+        contents = dict(await pool.fetch(attachment.load, [claim.key for claim in claims]))
     sources: list[Source] = []
     gone: list[Verdict] = []
     for position, claim in enumerate(claims, start=1):

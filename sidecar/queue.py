@@ -13,6 +13,7 @@ from datetime import datetime
 
 import asyncpg
 
+from sidecar import metrics
 from sidecar.records import Claim, Modality, Verdict
 from sidecar.statements import statement
 
@@ -93,6 +94,7 @@ class Queue:
         )
         claims = [Claim(*row[:-1]) for row in rows]
         self._marks.note(claims, [row["due_at"] for row in rows], sum(room.values()))
+        metrics.WAITS.observe((row["modality"], row["due_at"]) for row in rows)
         claims.sort(key=lambda claim: (claim.lane, claim.attachment))
         self.held.update((_identity(claim), claim) for claim in claims)
         self.held_by.update(claim.modality for claim in claims)
@@ -138,7 +140,8 @@ class Queue:
             [verdict.message for verdict in verdicts],
         )
         self.finish([verdict.claim for verdict in verdicts])
-        self._unsettled.extend(verdicts[row["position"] - 1] for row in rows)
+        self._unsettled.extend(verdicts[row["position"] - 1] for row in rows if not row["lost"])
+        metrics.LEASES_LOST.inc(sum(row["lost"] for row in rows))
 
     async def settle_rest(self) -> None:
         """Tries again what settle had to pass over."""

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from sidecar import metrics
 from sidecar.encoder import Vectors
 from sidecar.errors import RowFault
 from sidecar.faults import halved
-from sidecar.records import Embedded, Modality, Origin, Prepared, Source
+from sidecar.records import Call, Embedded, Modality, Origin, Prepared, Source
 
 # Pictures are prepared one by one; texts together, for one takes only some 20 microseconds.
 CHUNK: dict[Modality, int] = {"image": 1, "text": 128}
@@ -56,9 +57,17 @@ class Threads:
             yield await job
 
     def _prepare_some(self, sources: list[Source]) -> tuple[list[Prepared], Faults]:
+        if not sources:
+            return [], []
+        with metrics.timed("prepare", sources[0].modality):
+            return self._prepare_each(sources)
+
+    def _prepare_each(self, sources: list[Source]) -> tuple[list[Prepared], Faults]:
         prepared: list[Prepared] = []
         faults: Faults = []
         for source in sources:
+            if isinstance(source.origin, Call) and source.origin.answer.done():
+                continue  # nobody waits for it any more
             try:
                 prepared.append(self._prepare_one(source))
             except RowFault as fault:
@@ -76,6 +85,7 @@ class Threads:
         embedded: list[Embedded] = []
         faults: Faults = []
         began = time.perf_counter()
+        metrics.count_batch(batch[0].modality, len(batch))
         for part, outcome in await halved(self._encode, batch, "model_failed", ()):
             if isinstance(outcome, RowFault):
                 faults.append((part[0].origin, outcome))
@@ -88,12 +98,13 @@ class Threads:
         return embedded, faults
 
     async def _encode(self, batch: list[Prepared]) -> Vectors:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._device,
-            self._encode_all,
-            batch[0].modality,
-            [prepared.tensor for prepared in batch],
-        )
+        with metrics.timed("model", batch[0].modality):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._device,
+                self._encode_all,
+                batch[0].modality,
+                [prepared.tensor for prepared in batch],
+            )
 
     def stop(self) -> None:
         """Lets what runs end by itself; starts nothing more."""

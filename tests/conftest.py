@@ -1,3 +1,9 @@
 """Fixtures for all tests, one file a concern."""
 
-pytest_plugins = ["tests.fix_postgres", "tests.fix_sidecar", "tests.fix_shop", "tests.fix_live"]
+pytest_plugins = [
+    "tests.fix_postgres",
+    "tests.fix_sidecar",
+    "tests.fix_shop",
+    "tests.fix_live",
+    "tests.fix_http",
+]

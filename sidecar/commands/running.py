@@ -78,13 +78,18 @@ async def serve_until_stopped(url: str, settings: Settings, with_parent: bool) -
     if with_parent:
         watch_stdin(loop, stop)
 
-    model = await until(stop, load(settings, loop))
-    if model is None:
-        log.info("stopped")
-        return
-    from sidecar.service import serve
+    from sidecar.http.server import answering
+    from sidecar.presence import Presence
 
-    await serve(url, model, settings, stop)
+    presence = Presence()
+    async with answering(settings, presence):
+        model = await until(stop, load(settings, loop))
+        if model is None:
+            log.info("stopped")
+            return
+        from sidecar.service import serve
+
+        await serve(url, model, settings, stop, presence=presence)
 
 
 def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
