@@ -43,7 +43,8 @@ class Calls:
     async def ask(self, modality: Modality, contents: Sequence[str | bytes]) -> list[Embedded]:
         """The vectors, in order. Who is cancelled while waiting leaves no work behind.
 
-        Raises PositionedFault for the first content that has none, Busy, and ServiceFault.
+        Raises RowFault for the first content that has none (PositionedFault where there are
+        several), Busy, and ServiceFault.
         """
         if self._closed is not None:
             raise ServiceFault(self._closed)
@@ -66,7 +67,7 @@ class Calls:
             await asyncio.wait([call.answer for call in calls], return_when="FIRST_EXCEPTION")
             for position, call in enumerate(calls):
                 fault = call.answer.exception() if call.answer.done() else None
-                if isinstance(fault, RowFault):
+                if isinstance(fault, RowFault) and len(calls) > 1:
                     raise PositionedFault(fault, position)
                 if fault is not None:
                     raise fault
