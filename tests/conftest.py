@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fix_shop",
     "tests.fix_live",
     "tests.fix_http",
+    "tests.fix_promtool",
 ]
