@@ -125,13 +125,13 @@ def main(seconds: float) -> None:
             connection.execute("truncate product")
             with sidecar(server.url, BATCH_WINDOW_MS=window) as pid:
                 fill(connection, draw(1)[0].resize((256, 256)))
-                title = f"{CLIENTS} clients while pictures wait, window {window} ms"
+                title = f"{CLIENTS} and pictures, window {window} ms"
                 busy, _ = line(pid, title, CLIENTS, seconds, rate)
                 left = connection.execute("select count(*) from sidecar.pending").fetchone()
                 assert left is not None
                 done = PICTURE_ROWS - left[0]
                 lines.append([f"{busy[0]} ({done:,} done)", *busy[1:]])
-    columns = ["", "answers/s", "ratio", "p50 ms", "p95", "p99", "processor ms each"]
+    columns = ["", "answers/s", "ratio", "p50 ms", "p95", "p99", "CPU ms"]
     report(f"POST /embed/text, bundled model, {seconds:g} s each", columns, lines)
 
 

@@ -77,7 +77,11 @@ def listen(settings: Settings) -> socket.socket | None:
         raise SettingsError(f"SIDECAR_HTTP={address} needs SIDECAR_TOKEN: others reach it.")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return socket.create_server(found[0][4][:2], family=found[0][0], backlog=BACKLOG)
+        listener = socket.create_server(found[0][4][:2], family=found[0][0], backlog=BACKLOG)
+        # asyncio does so for sockets of its own making alone; else every answer waits 40 ms for
+        # the acknowledgement of its head.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         reason = error.strerror or str(error)
         if settings.http is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import pytest
 
 from sidecar.errors import ServiceFault, SettingsError
@@ -76,9 +79,16 @@ async def test_a_port_in_use_is_an_error_where_it_was_asked_for_and_a_warning_el
     assert listen(Settings(http="off")) is None
 
 
-async def test_before_the_model_is_there_it_is_alive_and_not_ready() -> None:
-    import asyncio
+def test_no_part_of_an_answer_waits_for_an_acknowledgement() -> None:
+    listener = listen(Settings(http="127.0.0.1:0"))
+    assert listener is not None
+    with listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
+
+async def test_before_the_model_is_there_it_is_alive_and_not_ready() -> None:
     presence = Presence()
     async with answering(Settings(http="127.0.0.1:0"), presence) as port:
         assert port is not None
