@@ -185,7 +185,7 @@ class Rows(Collector):
 
 class Waits(Collector):
     """How long rows had been due when they were claimed. Its own histogram, for it takes many
-    thousand values a second: some 0.4 us each, where prometheus_client's takes 3."""
+    thousand values a second: some 0.6 us each, where prometheus_client's takes 2."""
 
     def __init__(self) -> None:
         self._counts = {modality: [0] * (len(LONG) + 1) for modality in MODALITIES}
