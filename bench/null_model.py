@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sidecar.encoder import Vectors
-from sidecar.records import Modality
+from sidecar.recipe import Recipe
+from sidecar.records import Modality, Vectors
 
 WIDTH = 768
 
@@ -20,6 +20,7 @@ class NullModel:
     name = "null"
     width = WIDTH
     device = "cpu"
+    recipe = Recipe()
 
     def __init__(self) -> None:
         vectors = np.random.default_rng(1).standard_normal((1024, WIDTH)).astype(np.float32)

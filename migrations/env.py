@@ -22,6 +22,7 @@ def run() -> None:
     """One transaction: prepare, migrate, install. `alembic current` and the like only look, and
     `stamp` only notes."""
     with context.begin_transaction():
+        lend_password()
         if changes():
             before_migrations(execute)
         context.run_migrations()
@@ -31,6 +32,17 @@ def run() -> None:
             after_upgrade(execute)
         elif reaches_base():
             after_base(execute)
+
+
+def lend_password() -> None:
+    """The password of whoever migrates, for the loopback, until the transaction ends: through a
+    pooler others use the session next."""
+    if not context.is_offline_mode():
+        bind = context.get_bind()
+        bind.execute(
+            text("select pg_catalog.set_config('sidecar.loopback_password', :password, true)"),
+            {"password": bind.engine.url.password or ""},
+        )
 
 
 def changes() -> bool:
@@ -73,13 +85,15 @@ else:
         )
     from sidecar.database import sqlalchemy_url
 
-    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    # Through a pooler, a prepared statement would be left in a session that others use next.
+    # And SQLAlchemy's own look for hstore would find operators that anybody made.
+    engine = create_engine(
+        sqlalchemy_url(url),
+        poolclass=pool.NullPool,
+        use_native_hstore=False,
+        connect_args={"prepare_threshold": None},
+    )
     with engine.connect() as connection:
-        connection.execute(
-            text("select set_config('sidecar.loopback_password', :password, false)"),
-            {"password": engine.url.password or ""},
-        )
-        connection.commit()
         context.configure(connection=connection, **options)
         run()
     engine.dispose()

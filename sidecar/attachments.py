@@ -8,6 +8,7 @@ import logging
 
 import asyncpg
 
+from sidecar.database import CHANGED
 from sidecar.records import Attachment
 from sidecar.statements import statement
 
@@ -26,6 +27,7 @@ class Attachments:
     async def refresh(self) -> list[Attachment]:
         """Reads all of them again; attachments made before any sidecar ran get this one's model
         first."""
+        await self._pool.execute(statement("note_columns"))
         await self._pool.execute(statement("adopt"), self._model)
         rows = await self._pool.fetch(statement("attachments"), self._model)
         self._known = {row["id"]: Attachment(**row) for row in rows}
@@ -37,8 +39,11 @@ class Attachments:
             await self.refresh()
         return self._known.get(attachment)
 
-    def refused(self, attachment: int, what: str, error: Exception) -> None:
-        """A statement failed: has the statements read again before the next use."""
+    def refused(self, attachment: int, what: str, error: Exception) -> bool:
+        """A statement failed: has the statements read again before the next use.
+
+        Returns whether that may help at once: something was renamed."""
         self._known.pop(attachment, None)
         details = {"attachment": attachment, "what": what, "error": str(error)}
         log.warning("table_refused", extra=details)
+        return isinstance(error, CHANGED)

@@ -16,6 +16,8 @@ from sidecar.records import Call, Claim, Modality, Prepared
 LANES = 4
 # Seconds that one batch may keep the model from a question, as far as the last batch can tell.
 LONGEST_BATCH = 0.5
+# After the device refused a batch, half of it is the most; twice as much after each of these, s.
+REFUSAL_LASTS = 60.0
 
 
 class Batcher:
@@ -32,6 +34,7 @@ class Batcher:
         }
         self._arrived = asyncio.Event()
         self._sizes = dict.fromkeys(limits, 1)
+        self._refused: dict[Modality, tuple[int, float]] = {}
         self.closed = False
         self._last: Modality = "image"
 
@@ -57,9 +60,23 @@ class Batcher:
         On a slow device a question would else wait for minutes behind a full batch of pictures.
         """
         modality = batch[0].modality
-        fits = max(1, int(LONGEST_BATCH * len(batch) / max(seconds, 1e-6)))
+        fits = max(1, int(LONGEST_BATCH * _views(batch) / max(seconds, 1e-6)))
         # A first batch can be slow for reasons of its own, so the size may grow back, by doubling.
-        self._sizes[modality] = min(self.limits[modality], fits, 2 * self._sizes[modality])
+        most = min(self.limits[modality], self._ceiling(modality))
+        self._sizes[modality] = min(most, fits, 2 * self._sizes[modality])
+
+    def shrink(self, batch: list[Prepared]) -> None:
+        """The device could not do this batch, perhaps for its size: the next ones are smaller."""
+        modality = batch[0].modality
+        self._refused[modality] = (max(1, _views(batch) // 2), time.monotonic())
+        self._sizes[modality] = min(self._sizes[modality], self._ceiling(modality))
+
+    def _ceiling(self, modality: Modality) -> int:
+        if modality not in self._refused:
+            return self.limits[modality]
+        half, since = self._refused[modality]
+        doublings = int((time.monotonic() - since) / REFUSAL_LASTS)
+        return half << min(doublings, 32)
 
     async def next(self) -> list[Prepared]:
         """The next batch, as soon as anything waits; empty only after close.
@@ -108,9 +125,16 @@ class Batcher:
 
     def _take(self, modality: Modality) -> list[Prepared]:
         batch: list[Prepared] = []
+        room = self._sizes[modality]
         for waiting in self._waiting[modality]:
-            while waiting and len(batch) < self._sizes[modality]:
+            while waiting and (not batch or len(waiting[0].views) <= room):
                 item = waiting.popleft()
-                if not (isinstance(item.origin, Call) and item.origin.answer.done()):
-                    batch.append(item)  # else whoever asked has gone
+                if isinstance(item.origin, Call) and item.origin.answer.done():
+                    continue  # whoever asked has gone
+                batch.append(item)
+                room -= len(item.views)
         return batch
+
+
+def _views(batch: list[Prepared]) -> int:
+    return sum(len(prepared.views) for prepared in batch)

@@ -12,7 +12,16 @@ from typing import Annotated, Any
 import typer
 
 from sidecar import __version__
-from sidecar.commands import demo, doctor, importing, migrating, running, searching, status
+from sidecar.commands import (
+    demo,
+    doctor,
+    exporting,
+    importing,
+    migrating,
+    running,
+    searching,
+    status,
+)
 from sidecar.commands.mistakes import explain, sentences
 from sidecar.errors import SettingsError
 
@@ -31,6 +40,7 @@ app.command("run", epilog=running.EXAMPLE)(running.run)
 app.command("import", epilog=importing.EXAMPLE)(importing.import_folder)
 app.command("search", epilog=searching.EXAMPLE)(searching.search)
 app.command("status", epilog=status.EXAMPLE)(status.status)
+app.command("export", epilog=exporting.EXAMPLE)(exporting.export)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 

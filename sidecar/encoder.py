@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
 from PIL import Image
 
-from sidecar.records import Modality
-
-Vectors = np.ndarray[Any, np.dtype[np.float32]]
+from sidecar.recipe import Recipe
+from sidecar.records import Modality, Vectors
 
 
 class Encoder(Protocol):
@@ -20,6 +18,7 @@ class Encoder(Protocol):
     name: str
     width: int
     device: str
+    recipe: Recipe
 
     def tokenise(self, text: str) -> tuple[torch.Tensor, bool]:
         """Token ids (context,) int64, and whether the text lost its end."""

@@ -20,6 +20,7 @@ def run_folder(name: str, execute: Execute) -> None:
 
 def before_migrations(execute: Execute) -> None:
     """Schema, extensions, search_path and lock_timeout for the rest of the transaction."""
+    run_folder("setup/narrow", execute)
     run_folder("setup/before", execute)
 
 
@@ -27,10 +28,12 @@ def after_upgrade(execute: Execute) -> None:
     """Functions and views with their current text, then roles, rights and the loopback."""
     run_folder("functions", execute)
     run_folder("triggers", execute)
+    run_folder("setup/narrow", execute)
     run_folder("views", execute)
     run_folder("setup/after", execute)
 
 
 def after_base(execute: Execute) -> None:
     """Removes what no numbered migration made, once the last one is taken back."""
+    run_folder("setup/narrow", execute)
     run_folder("setup/remove", execute)

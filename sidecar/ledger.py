@@ -45,6 +45,7 @@ class Ledger:
     def written(self, results: list[tuple[Claim, Embedded]]) -> None:
         """Vectors are committed and their leases ended."""
         self._queue.finish([claim for claim, _ in results])
+        self._failed = -60.0  # it works: the next fault of the service is a first one
         metrics.count_rows((claim.attachment for claim, _ in results), "embedded")
         for claim, embedded in results:
             self.tally.embedded[claim.attachment] += 1
@@ -91,7 +92,9 @@ class Ledger:
         await self.settle(verdicts)
 
     async def come_back(self, claims: list[Claim], held: bool = False) -> None:
-        """Rows go back uncharged: `held` or changed by the application, or their table refused."""
+        """Rows go back uncharged: `held` or changed by the application, or their table refused.
+
+        What is held comes again soon, less and less often while it stays so."""
         delay = HELD_DELAY if held else REFUSED_DELAY
         await self.settle([Verdict(claim, "release", delay) for claim in claims])
 

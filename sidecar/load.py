@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
 from sidecar import metrics
+from sidecar.database import REFUSED, persistently
 from sidecar.records import Attachment, Claim, Source, Verdict
 
 SLICE_BYTES = 32 * 1024 * 1024
@@ -33,11 +35,14 @@ async def load(
     pool: asyncpg.Pool, attachment: Attachment, claims: list[Claim], max_image_bytes: int
 ) -> AsyncIterator[Loaded]:
     """Yields slices of the claims as sources, and verdicts on rows that are gone or too large to
-    read."""
+    read.
+
+    Waits for a database that is away, and never for one table. Raises the errors in REFUSED.
+    """
     if attachment.modality == "text":
         yield await _read(pool, attachment, claims)
         return
-    sizes = dict(await pool.fetch(attachment.sizes, [claim.key for claim in claims]))
+    sizes = await _values(pool, attachment.sizes, claims)
     refused: list[Verdict] = []
     part: list[Claim] = []
     filled = 0
@@ -59,7 +64,7 @@ async def load(
 
 async def _read(pool: asyncpg.Pool, attachment: Attachment, claims: list[Claim]) -> Loaded:
     with metrics.timed("load", attachment.modality):
-        contents = dict(await pool.fetch(attachment.load, [claim.key for claim in claims]))
+        contents = await _values(pool, attachment.load, claims)
     sources: list[Source] = []
     gone: list[Verdict] = []
     for position, claim in enumerate(claims, start=1):
@@ -68,6 +73,12 @@ async def _read(pool: asyncpg.Pool, attachment: Attachment, claims: list[Claim])
         else:
             gone.append(Verdict(claim, "drop"))
     return Loaded(sources, gone)
+
+
+async def _values(pool: asyncpg.Pool, query: str, claims: list[Claim]) -> dict[int, Any]:
+    """Position of a claim, from 1 -> its value."""
+    keys = [claim.key for claim in claims]
+    return dict(await persistently(lambda: pool.fetch(query, keys), "load", unless=REFUSED))
 
 
 def _too_large(claim: Claim, size: int, limit: int) -> Verdict:

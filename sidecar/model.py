@@ -7,6 +7,7 @@ Everything heavy is imported when a model is loaded, so that importing this modu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from torch.nn import functional
 from sidecar import bundled
 from sidecar.checkpoint import Checkpoint, build, build_tokenizer, find_checkpoint
 from sidecar.errors import ServiceFault
-from sidecar.records import Modality
+from sidecar.exported import ExportedNetwork, directory_of, export
+from sidecar.recipe import Recipe
+from sidecar.records import Modality, Vectors
 from sidecar.settings import Settings
 from sidecar.texts import may_shorten, shortened, tokenise
 from sidecar.torchvision_ops import declare_missing_operators
@@ -29,8 +32,6 @@ the model's size before it crops the middle: 1 x 60,000 pixels would become 336 
 
 INPUT_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
-Vectors = np.ndarray[Any, np.dtype[np.float32]]
-
 
 class Model:
     """Both towers of one OpenCLIP model on one device.
@@ -39,7 +40,7 @@ class Model:
     """
 
     name: str
-    """The model's id as in VISION_MODEL_ID."""
+    """VISION_MODEL_ID, and after a # all that makes its vectors others: precision, size, recipe."""
     width: int
     """Length of its vectors."""
     device: str
@@ -50,23 +51,35 @@ class Model:
     """Tokens of a text, start and end included."""
     size: tuple[int, int]
     """Pixels of the model's input: height, width."""
+    recipe: Recipe
+    """How contents become views."""
     notice: str | None
     """One sentence for people where the model is not what they might take it for."""
 
     def __init__(
-        self, checkpoint: Checkpoint, network: Any, tokenizer: Any, *, device: str, precision: str
+        self,
+        checkpoint: Checkpoint,
+        network: Any,
+        tokenizer: Any,
+        *,
+        device: str,
+        precision: str,
+        settings: Settings,
     ) -> None:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
         preprocess = PreprocessCfg(**network.visual.preprocess_cfg)
         height, width = preprocess.input_size[1:]
-        self.name = checkpoint.model_id
         self.width = int(checkpoint.towers["embed_dim"])
         self.device = device
         self.precision = precision
         self.context = int(network.context_length)
         self.size = (int(height), int(width))
+        self.recipe = Recipe.of(settings, min(self.size))
+        self.name = _name(checkpoint, precision, min(self.size), self.recipe)
         self.notice = bundled.NOTICE if checkpoint.is_bundled else None
+        self._checkpoint = checkpoint
+        self._wanted_size = settings.vision_size
         self._network = network
         self._tokenizer = tokenizer
         self._transform = image_transform_v2(preprocess, is_train=False)
@@ -82,12 +95,32 @@ class Model:
         """
         declare_missing_operators()
         torch.set_float32_matmul_precision(settings.matmul_precision)
-        device = _device(settings.cuda_device)
-        precision = settings.precision or ("fp16" if device.startswith("cuda") else "fp32")
         checkpoint = find_checkpoint(settings.model_id, settings.hf_token)
-        network = build(checkpoint, precision=precision, device=device, size=settings.vision_size)
+        if settings.backend == "onnx":
+            if (settings.precision or "fp32") != "fp32" or (settings.cuda_device or "cpu") != "cpu":
+                raise ServiceFault(
+                    "MODEL_BACKEND=onnx works in fp32 on the CPU: unset MODEL_PRECISION and"
+                    " CUDA_DEVICE, or set MODEL_BACKEND=torch."
+                )
+            device, precision = "cpu", "fp32"
+            network: Any = ExportedNetwork(directory_of(checkpoint, settings.vision_size))
+        else:
+            device = _device(settings.cuda_device)
+            precision = settings.precision or ("fp16" if device.startswith("cuda") else "fp32")
+            network = build(
+                checkpoint, precision=precision, device=device, size=settings.vision_size
+            )
         tokenizer = build_tokenizer(checkpoint)
-        return cls(checkpoint, network, tokenizer, device=device, precision=precision)
+        return cls(
+            checkpoint, network, tokenizer, device=device, precision=precision, settings=settings
+        )
+
+    def export(self) -> Path:
+        """Writes both towers for MODEL_BACKEND=onnx; where to. Raises ServiceFault."""
+        directory = directory_of(self._checkpoint, self._wanted_size)
+        pixels = torch.zeros(3, *self.size)
+        export(self._network, directory, pixels, self.tokenise("an example")[0])
+        return directory
 
     def warm_up(self) -> None:
         """Runs both towers once, so that the first row need not wait. Raises ServiceFault."""
@@ -154,6 +187,16 @@ class Model:
         with shortened(self._network, tokens) as short:
             features = self._network.encode_text(short.to(self.device))
         return features
+
+
+def _name(checkpoint: Checkpoint, precision: str, size: int, recipe: Recipe) -> str:
+    own = np.min(checkpoint.towers["vision_cfg"].get("image_size", size))
+    parts = [
+        precision if precision != "fp32" else "",
+        f"size={size}" if size != own else "",
+        recipe.name,
+    ]
+    return "#".join([checkpoint.model_id, ",".join(part for part in parts if part)]).rstrip("#")
 
 
 def _middle(image: Image.Image) -> Image.Image:

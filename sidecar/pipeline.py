@@ -1,7 +1,6 @@
 """Joins the stages in the order of the data: claim, load, prepare, batch, model, write.
 
-What is in flight is bounded by the claims, so memory is too, whatever the backlog. A question takes
-the same way from prepare on, before all rows.
+The claims bound memory. A question takes the same way from prepare on, before all rows.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ class Pipeline:
             await persistently(self._bell.wake if claims else rest, "bell")
 
     async def _load(self, attachment_id: int, claims: list[Claim]) -> None:
-        left = dict.fromkeys(claims)
+        left, held = dict.fromkeys(claims), False
         try:
             if attachment := await self.attachments.get(attachment_id):
                 most = self._settings.max_image_bytes
@@ -94,8 +93,8 @@ class Pipeline:
                     await self.ledger.settle(loaded.verdicts)
                     await self._prepare(loaded.sources)
         except (*RETRYABLE, asyncpg.PostgresError) as error:
-            self.attachments.refused(attachment_id, "load", error)
-        await self.ledger.come_back(list(left))
+            held = self.attachments.refused(attachment_id, "load", error)
+        await self.ledger.come_back(list(left), held)
 
     async def _ask(self) -> None:
         while not self._batcher.closed:
@@ -120,6 +119,7 @@ class Pipeline:
                 await self._deliver(embedded)
                 await self.ledger.blame(faults)
             except ServiceFault as fault:
+                self._batcher.shrink(batch)
                 await self.ledger.back_off([item.origin for item in batch], fault)
         self._modelled.set()
 
@@ -142,8 +142,8 @@ class Pipeline:
                     await self.ledger.blame(faults)
                 await self.ledger.come_back(claims, held=attachment is not None)
             except (*RETRYABLE, *REFUSED) as error:
-                self.attachments.refused(claims[0].attachment, "write", error)
-                await self.ledger.come_back(claims)
+                held = self.attachments.refused(claims[0].attachment, "write", error)
+                await self.ledger.come_back(claims, held)
             self._results.task_done()
             await self._signal("after_write")
             self._bell.work.set()

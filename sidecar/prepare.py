@@ -17,6 +17,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from sidecar.errors import RowFault
+from sidecar.recipe import Recipe
 from sidecar.records import Prepared, Source
 
 SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
@@ -65,6 +66,8 @@ CONVERT = "convert it to JPEG, PNG or WebP and store it again"
 class Inputs(Protocol):
     """What of a model this stage needs."""
 
+    recipe: Recipe
+
     def tokenise(self, text: str) -> tuple[torch.Tensor, bool]:
         """Token ids (context,) int64, and whether the text lost its end."""
         ...
@@ -87,12 +90,13 @@ def prepare(source: Source, model: Inputs, *, max_pixels: int) -> Prepared:
                     "text_empty",
                     f"The text is empty ({len(text)} white space characters): store NULL or words.",
                 )
-            tokens, truncated = model.tokenise(text)
-            return Prepared(source.origin, source.modality, tokens, truncated)
+            prompts = [model.tokenise(view) for view in model.recipe.texts(text)]
+            (first, *others), truncated = zip(*prompts, strict=True)
+            return Prepared(source.origin, source.modality, first, any(truncated), tuple(others))
         case "image", bytes(content):
-            return Prepared(
-                source.origin, source.modality, model.transform(decode(content, max_pixels))
-            )
+            image = decode(content, max_pixels)
+            first, *others = [model.transform(view) for view in model.recipe.pictures(image)]
+            return Prepared(source.origin, source.modality, first, others=tuple(others))
         case modality, content:
             raise TypeError(f"a source of modality {modality} cannot hold {type(content).__name__}")
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Coroutine
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
@@ -23,6 +25,15 @@ DEPTH = 4
 # Seconds after which claims look at the whole queue again, for rows that became due before a mark:
 # leases that ran out, and changes whose transaction was long.
 MARKS_LAST = 0.5
+# Where some open transaction keeps drained rows in the index, a look at the whole queue can take
+# seconds: those looks get a twentieth of the time, but one every half minute.
+LOOK_SHARE, LONGEST_MARKS = 20, 30.0
+# Seconds that such a look may take to be made after each claim that finds little.
+CHEAP_LOOK = 0.02
+EVERY_ATTACHMENT = 0
+
+# Rows that are tried alone, one after the other, before others get their turn again.
+SPENT_AT_ONCE = 500
 
 
 class Marks:
@@ -30,25 +41,37 @@ class Marks:
 
     def __init__(self) -> None:
         self._ends: dict[tuple[int, int], datetime] = {}
-        self._began = time.monotonic()
+        self._look_at = 0.0
+        self._look_took = 0.0
 
     def columns(self) -> tuple[list[int], list[int], list[datetime]]:
-        """Attachments, lanes and times for the claim; none once the marks are old."""
-        if time.monotonic() > self._began + MARKS_LAST:
+        """Attachments, lanes and times for the claim; none where it looks at the whole queue."""
+        if time.monotonic() >= self._look_at:
             self._ends.clear()
-            self._began = time.monotonic()
         keys = list(self._ends)
         return [key[0] for key in keys], [key[1] for key in keys], list(self._ends.values())
 
-    def note(self, claims: list[Claim], due: list[datetime], asked: int) -> None:
-        """Moves the marks on; a claim that was not filled looks at the whole queue next time."""
-        if 2 * len(claims) < asked:
+    def note(
+        self, claims: list[Claim], due: list[datetime], asked: int, took: float, all_lanes: bool
+    ) -> None:
+        """Moves the marks on; after a claim that was not filled, the next looks at the whole queue
+        if that is cheap. `all_lanes`: no modality was left out, so better lanes hold nothing."""
+        if not self._ends:
+            self._look_took = took
+            pause = min(max(MARKS_LAST, LOOK_SHARE * took), LONGEST_MARKS)
+            self._look_at = time.monotonic() + pause
+        if 2 * len(claims) < asked and self._look_took < CHEAP_LOOK:
             self._ends.clear()
             return
         for claim, due_at in zip(claims, due, strict=True):
-            key = claim.attachment, claim.lane
-            if key not in self._ends or self._ends[key] < due_at:
-                self._ends[key] = due_at
+            self._move((claim.attachment, claim.lane), due_at)
+        if claims and all_lanes:
+            for lane in range(1, min(claim.lane for claim in claims)):
+                self._move((EVERY_ATTACHMENT, lane), max(due))
+
+    def _move(self, key: tuple[int, int], due_at: datetime) -> None:
+        if key not in self._ends or self._ends[key] < due_at:
+            self._ends[key] = due_at
 
 
 class Queue:
@@ -65,6 +88,7 @@ class Queue:
         """Whether the last claim had no room for some modality."""
         self._finished = asyncio.Event()
         self._marks = Marks()
+        self._spent: deque[tuple[int, str]] = deque()
         self._unsettled: list[Verdict] = []
         # Outlives the cancelling of its caller: what it leases must be known to release_all.
         self._claiming: asyncio.Future[list[Claim]] | None = None
@@ -75,14 +99,28 @@ class Queue:
         Takes none of a modality of which DEPTH batches are held, and not less than half a batch
         at a time while it is busy; waits where that leaves nothing.
         """
-        while not (room := self._room(batch)):
+        while (claiming := self._next(batch)) is None:
             self._finished.clear()
             await self._finished.wait()
-        self.full = len(room) < len(batch)
-        self._claiming = asyncio.ensure_future(self._claim(room))
+        self._claiming = asyncio.ensure_future(claiming)
         return await asyncio.shield(self._claiming)
 
+    def _next(self, batch: dict[Modality, int]) -> Coroutine[Any, Any, list[Claim]] | None:
+        """The claim to make now; None while there is room for none."""
+        if self._spent or self._alone():
+            return None if self.held else self._claim_alone()
+        room = self._room(batch)
+        self.full = len(room) < len(batch)
+        return self._claim(room) if room else None
+
+    def _alone(self) -> bool:
+        """Whether the row that is held may be one that kills sidecars."""
+        attempts = [claim.attempts for claim in self.held.values()] if len(self.held) == 1 else []
+        return any(n > self._max_attempts for n in attempts)
+
     async def _claim(self, room: dict[Modality, int]) -> list[Claim]:
+        marks = self._marks.columns()
+        began = time.monotonic()
         rows = await self._pool.fetch(
             statement("claim"),
             self._model,
@@ -90,15 +128,42 @@ class Queue:
             list(room.values()),
             self._lease,
             self._max_attempts,
-            *self._marks.columns(),
+            *marks,
         )
         claims = [Claim(*row[:-1]) for row in rows]
-        self._marks.note(claims, [row["due_at"] for row in rows], sum(room.values()))
+        due, took = [row["due_at"] for row in rows], time.monotonic() - began
+        self._marks.note(claims, due, sum(room.values()), took, all_lanes=not self.full)
         metrics.WAITS.observe((row["modality"], row["due_at"]) for row in rows)
         claims.sort(key=lambda claim: (claim.lane, claim.attachment))
+        return self._hold(claims)
+
+    async def _claim_alone(self) -> list[Claim]:
+        """One row whose attempts are spent, and nothing beside it: if it kills this sidecar too,
+        no other row is charged with that."""
+        while self._spent:
+            place = self._spent.popleft()
+            row = await self._pool.fetchrow(
+                statement("claim_spent"), *place, self._lease, self._max_attempts
+            )
+            if row is not None:
+                return self._hold([Claim(*row)])
+        return []
+
+    def _hold(self, claims: list[Claim]) -> list[Claim]:
         self.held.update((_identity(claim), claim) for claim in claims)
         self.held_by.update(claim.modality for claim in claims)
         return claims
+
+    async def find_spent(self) -> None:
+        """Looks for rows whose attempts were spent by sidecars that died: each is tried once more,
+        alone, and given up where that happened already."""
+        await self.renew()  # a lease of its own that ran out, as while the database was away
+        rows = await self._pool.fetch(
+            statement("spent"), self._model, self._max_attempts, SPENT_AT_ONCE
+        )
+        if any(row["crashed_alone"] for row in rows):
+            await self._pool.execute(statement("give_up_crashed"), self._max_attempts)
+        self._spent = deque(row[:2] for row in rows if not row["crashed_alone"])
 
     async def renew(self) -> None:
         """Lengthens the leases of all held claims."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 Modality = Literal["image", "text"]
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,13 @@ class Prepared:
     modality: Modality
     tensor: torch.Tensor
     truncated: bool = False
+    others: tuple[torch.Tensor, ...] = ()
+    """Further views of the same content, whose vectors are pooled with the first one's."""
+
+    @property
+    def views(self) -> tuple[torch.Tensor, ...]:
+        """All that the model must look at."""
+        return self.tensor, *self.others
 
 
 @dataclass(frozen=True, slots=True)

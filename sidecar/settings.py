@@ -23,14 +23,28 @@ class Settings:
 
     database_url: str | None = None
     """libpq URL; None: the embedded PostgreSQL is started and used."""
+    database_direct_url: str | None = None
+    """libpq URL of the same database past a pooler, for LISTEN and index builds; None: the same."""
     model_id: str = DEFAULT_MODEL
     """`hf-hub:ORG/NAME`, `local-dir:/path`, or `bundled` for the small model in the package."""
     vision_size: int | None = None
     """Pixels, square; None: the model's own. Another size resamples the position embeddings."""
     precision: str | None = None
     """fp16, bf16, fp32; None: fp16 on CUDA, else fp32. Lower is faster; vectors move by 1.5e-4."""
+    backend: str = "torch"
+    """torch, or onnx: the towers that `sidecar export` wrote, run by ONNX Runtime on the CPU."""
     matmul_precision: str = "high"
     """Of fp32 products, in torch's words: highest, high or medium; `high` lets them use TF32."""
+    enable_tta: bool = False
+    """Five crops of each picture, tiles of a panorama; their vectors are pooled."""
+    tta_crop_size: int | None = None
+    """Side of a crop, pixels of a picture whose short side is the model's; None: 7/8 of that."""
+    tta_scales: tuple[float, ...] = (1.0,)
+    """How many times as large the picture is looked at; five crops each."""
+    panorama_max_ratio: float = 2.6
+    """Sides' ratio above which a picture is cut into overlapping tiles, with ENABLE_TTA=1."""
+    text_templates: tuple[str, ...] = ()
+    """Each with one %s for the text; their vectors are pooled."""
     cuda_device: str | None = None
     """`0`, `cuda:1` or `cpu`; None: the first CUDA device, or the CPU without one."""
     hf_token: str | None = None
@@ -42,7 +56,11 @@ class Settings:
     lease_seconds: float = 60.0
     """Length of a lease, s. A crashed sidecar's rows are claimable again after this long."""
     max_attempts: int = 5
-    """Tries before a row becomes a failure; crashes while it was leased count too."""
+    """Tries before a row becomes a failure; after as many crashes it is tried once more, alone."""
+    sweep_seconds: float = 3600.0
+    """Between two searches for rows that no trigger saw, s; less finds them sooner, reads more."""
+    statement_seconds: float = 60.0
+    """Longest wait for the answer to a statement, s; then the connection counts as lost."""
     max_image_bytes: int = 64 * 1024 * 1024
     """Largest encoded image, bytes; larger ones fail with image_too_large without being read."""
     max_image_pixels: int = 178_956_970
@@ -92,6 +110,29 @@ def _number(
         return value
 
     return parse
+
+
+def _switch(text: str) -> bool:
+    value = text.strip().lower()
+    if value not in ("0", "1", "false", "true", "no", "yes", "off", "on"):
+        raise ValueError("must be 1 or 0")
+    return value in ("1", "true", "yes", "on")
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    parse = _number(float, 0.1)
+    try:
+        scales = tuple(parse(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("must be numbers, at least 0.1, such as 1,1.25") from None
+    return tuple(dict.fromkeys(scales))
+
+
+def _templates(text: str) -> tuple[str, ...]:
+    templates = tuple(part.strip() for part in text.split("|"))
+    if any(template.count("%s") != 1 for template in templates):
+        raise ValueError("must be prompts with one %s each, separated by |")
+    return templates
 
 
 def _device(text: str) -> str:
@@ -146,16 +187,25 @@ def _url(text: str) -> str:
 
 ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "DATABASE_URL": ("database_url", _url),
+    "DATABASE_DIRECT_URL": ("database_direct_url", _url),
     "VISION_MODEL_ID": ("model_id", str.strip),
     "VISION_SIZE": ("vision_size", _number(int, 16)),
     "MODEL_PRECISION": ("precision", _choice("fp16", "bf16", "fp32")),
+    "MODEL_BACKEND": ("backend", _choice("torch", "onnx")),
     "MATMUL_PRECISION": ("matmul_precision", _choice("highest", "high", "medium")),
+    "ENABLE_TTA": ("enable_tta", _switch),
+    "TTA_CROP_SIZE": ("tta_crop_size", _number(int, 8)),
+    "TTA_SCALES": ("tta_scales", _scales),
+    "PANORAMA_MAX_RATIO": ("panorama_max_ratio", _number(float, 1)),
+    "TEXT_TEMPLATES": ("text_templates", _templates),
     "CUDA_DEVICE": ("cuda_device", _device),
     "HF_TOKEN": ("hf_token", str.strip),
     "SIDECAR_BATCH_SIZE": ("batch_size", _number(int, 1)),
     "SIDECAR_TEXT_BATCH_SIZE": ("text_batch_size", _number(int, 1)),
     "SIDECAR_LEASE_SECONDS": ("lease_seconds", _number(float, 1)),
     "SIDECAR_MAX_ATTEMPTS": ("max_attempts", _number(int, 1)),
+    "SIDECAR_SWEEP_SECONDS": ("sweep_seconds", _number(float, 1)),
+    "SIDECAR_STATEMENT_SECONDS": ("statement_seconds", _number(float, 1)),
     "SIDECAR_MAX_IMAGE_BYTES": ("max_image_bytes", _number(int, 1)),
     "SIDECAR_MAX_IMAGE_PIXELS": ("max_image_pixels", _number(int, 1)),
     "SIDECAR_HTTP": ("http", _address),
@@ -169,7 +219,8 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 
 
-SECRET = ("HF_TOKEN", "DATABASE_URL", "SIDECAR_TOKEN")
+SECRET = ("HF_TOKEN", "DATABASE_URL", "DATABASE_DIRECT_URL", "SIDECAR_TOKEN")
+"""What no message shows."""
 
 
 def _unguarded(settings: Settings) -> list[str]:

@@ -1,5 +1,8 @@
 """Named places in the pipeline where a test can wait or break something; in production nobody
 listens.
+
+after_claim, after_load, before_model, before_write, after_write, before_reply; the middle of a
+write is inside the database, where a test holds it with a trigger on the table.
 """
 
 from __future__ import annotations

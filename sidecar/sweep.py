@@ -1,6 +1,4 @@
-"""What no event triggers: the heartbeat, the backfill feed, HNSW indexes, rows spent by crashes,
-old figures.
-"""
+"""What no event triggers: the heartbeat, the backfill feed, HNSW indexes, old figures."""
 
 from __future__ import annotations
 
@@ -14,12 +12,14 @@ import asyncpg
 
 from sidecar import __version__
 from sidecar.records import Attachment
+from sidecar.slices import LOCK_TIMEOUT, Slices
 from sidecar.statements import statement
 
 log = logging.getLogger("sidecar.sweep")
 
-FEED_SLICE = 10_000
 FEED_LOW_WATER = 5_000
+# Slices that are queued once the queue was found below that.
+FEED_SLICES = 10
 # Answers that are kept for who asks again: 3 kB each, so 300 MB at most.
 CACHE_ENTRIES = 100_000
 
@@ -30,46 +30,70 @@ class Heart:
     def __init__(self, pool: asyncpg.Pool, model: str, device: str) -> None:
         self.id = uuid.uuid4()
         self._pool = pool
-        self._model = model
+        self.model = model
         self._device = device
 
-    async def beat(self, backend_pid: int | None, items_per_second: float) -> None:
-        """Says that this sidecar lives; older than 10 s it counts as dead."""
-        await self._pool.execute(
+    async def beat(self, backend_pid: int | None, items_per_second: float) -> bool:
+        """Says that this sidecar lives; older than 10 s it counts as dead. Whether its model is
+        known: not where the schema was made anew."""
+        known: bool = await self._pool.fetchval(
             statement("heartbeat"),
             self.id,
             socket.gethostname(),
             os.getpid(),
             backend_pid,
             self._device,
-            self._model,
+            self.model,
             __version__,
             items_per_second,
         )
+        return known
 
     async def stop(self) -> None:
         """Takes the row back, so that questions fail at once instead of waiting."""
         await self._pool.execute("delete from sidecar.worker where id = $1", self.id)
 
 
-async def feed(pool: asyncpg.Pool, attachment: Attachment) -> int:
-    """Queues the next slice of an attachment's backfill by key; returns how many rows it queued.
+async def feed(pool: asyncpg.Pool, attachment: Attachment, slices: Slices) -> int:
+    """Queues the next slices of a backfill by key; returns how many rows it looked at.
 
-    The slice and the place where to go on are one transaction, so a crash neither skips nor repeats
-    any.
+    A row that the application holds is waited for, but not here.
     """
+    seen = 0
+    for number in range(FEED_SLICES):
+        low_water = None if number else FEED_LOW_WATER
+        try:
+            size = slices.size(attachment.id)
+            found = await _feed(pool, attachment, size, low_water)
+        except asyncpg.LockNotAvailableError:
+            if not slices.met_lock(attachment.id):
+                break
+        else:
+            slices.went_well(attachment.id)
+            seen += found
+            if found < size:
+                break
+    return seen
+
+
+async def _feed(
+    pool: asyncpg.Pool, attachment: Attachment, size: int, low_water: int | None
+) -> int:
+    """The slice and the place where to go on are one transaction, so a crash neither skips nor
+    repeats any."""
     async with pool.acquire() as connection, connection.transaction():
-        place = await connection.fetchrow(statement("backfill_room"), attachment.id, FEED_LOW_WATER)
+        await connection.execute(LOCK_TIMEOUT)
+        place = await connection.fetchrow(statement("backfill_room"), attachment.id, low_water)
         if place is None:
             return 0
         if place["backfill"] != attachment.backfill:
             return 0
-        slice_ = await connection.fetchrow(attachment.feed, place["after"], FEED_SLICE)
-        last = slice_["last_key"] if slice_["seen"] == FEED_SLICE else None
+        slice_ = await connection.fetchrow(attachment.feed, place["after"], size)
+        last = slice_["last_key"] if slice_["seen"] == size else None
         await connection.execute(statement("backfill_note"), attachment.id, last)
     if last is None:
         log.info("backfill_queued", extra={"table": attachment.target})
-    return int(slice_["queued"])
+    return int(slice_["seen"])
 
 
 class Indexes:
@@ -94,6 +118,7 @@ class Indexes:
     async def _build(self, attachment: Attachment) -> None:
         connection = await self._connect()
         try:
+            await connection.execute("set lock_timeout = 0")  # it waits for old transactions to end
             # Held until the connection closes: of several sidecars one builds.
             if not await connection.fetchval(
                 "select pg_try_advisory_lock(hashtext('sidecar index'), $1)", attachment.id
@@ -110,8 +135,7 @@ class Indexes:
             await connection.close()
 
 
-async def tidy(pool: asyncpg.Pool, max_attempts: int) -> None:
-    """Ends rows whose attempts were spent by crashes, and forgets dead workers and old requests."""
-    await pool.execute(statement("give_up_crashed"), max_attempts)
+async def tidy(pool: asyncpg.Pool) -> None:
+    """Forgets dead workers, old requests and the oldest answers."""
     await pool.execute(statement("trim_cache"), CACHE_ENTRIES)
     await pool.execute(statement("tidy"))

@@ -34,11 +34,11 @@ async def write(
     """Results that are committed; claims whose rows changed, are locked or gone; rows that refuse
     their vector.
 
-    Waits for a database that is away. Raises the errors in REFUSED.
+    Waits for a database that is away, and never for one table. Raises the errors in REFUSED.
     """
 
     async def commit(part: list[Result]) -> set[int]:
-        return await persistently(lambda: _write(pool, attachment, part), "write")
+        return await persistently(lambda: _write(pool, attachment, part), "write", unless=REFUSED)
 
     done: list[Result] = []
     left: list[Claim] = []

@@ -5,6 +5,11 @@ pytest_plugins = [
     "tests.fix_sidecar",
     "tests.fix_shop",
     "tests.fix_live",
+    "tests.fix_faults",
+    "tests.fix_stepwise",
+    "tests.fix_storage",
+    "tests.fix_pgbouncer",
+    "tests.fix_replica",
     "tests.fix_http",
     "tests.fix_promtool",
 ]

@@ -20,9 +20,10 @@ import pytest
 import torch
 from PIL import Image
 
-from sidecar.encoder import Vectors
+from sidecar.encoder import Encoder
 from sidecar.presence import Presence
-from sidecar.records import Modality
+from sidecar.recipe import Recipe
+from sidecar.records import Modality, Vectors
 from sidecar.service import serve
 from sidecar.settings import Settings
 
@@ -43,6 +44,7 @@ class HashEncoder:
     name = "hash"
     width = WIDTH
     device = "cpu"
+    recipe = Recipe()
 
     def __init__(self) -> None:
         self.asked = 0
@@ -99,8 +101,9 @@ class Gates:
 class LiveSidecar:
     """serve() in a thread; `crash` leaves everything as kill -9 would, but for the process."""
 
-    def __init__(self, url: str, settings: Settings, encoder: HashEncoder | None = None) -> None:
-        self.encoder = encoder or HashEncoder()
+    def __init__(self, url: str, settings: Settings, encoder: Encoder | None = None) -> None:
+        self.encoder = encoder if isinstance(encoder, HashEncoder) else HashEncoder()
+        self._model: Encoder = encoder or self.encoder
         self.gates = Gates()
         self.failure: BaseException | None = None
         self._url = url
@@ -135,7 +138,7 @@ class LiveSidecar:
     async def _serve(self, presence: Presence) -> None:
         await serve(
             self._url,
-            self.encoder,
+            self._model,
             self._settings,
             self._stop,
             ready=self._ready.set,

@@ -26,11 +26,14 @@ create unique index model_serving on sidecar.model (serving) where serving;
 create table sidecar.attachment (
   id integer generated always as identity primary key,
   target regclass not null,
+  target_name text not null,
   source_column name not null,
   source_attnum smallint not null,
   embedding_column name not null,
+  embedding_table regclass not null,
   embedding_attnum smallint not null,
-  key_index regclass not null,
+  key_attnums smallint[] not null,
+  origin oid[] not null,
   modality text not null check (modality in ('image', 'text')),
   source text not null check (source in ('inline', 'url', 'file', 'large_object')),
   storage text not null check (storage in ('column', 'table')),
@@ -40,12 +43,23 @@ create table sidecar.attachment (
   paused boolean not null default false,
   backfill text not null check (backfill in ('missing', 'all', 'done')),
   backfill_after jsonb,
+  swept boolean not null default true,
   created_at timestamptz not null default now(),
-  unique (target, source_attnum)
+  unique (target, source_attnum) deferrable
 );
 comment on table sidecar.attachment is 'One source column of one table that is kept embedded';
+comment on column sidecar.attachment.target_name is
+  'The table''s name when it was attached: another table that has it now has taken its place';
+comment on column sidecar.attachment.key_attnums is
+  'The columns of its primary key when it was attached: keys in the queue are of these';
+comment on column sidecar.attachment.embedding_table is
+  'Where embedding_attnum is: the target itself, or with storage => ''table'' the companion table';
 comment on column sidecar.attachment.model is
   'The model that makes its vectors; NULL until the first sidecar takes it up';
+comment on column sidecar.attachment.origin is
+  'sidecar.origin(target) when the column numbers were noted; another one after pg_restore, which renumbers columns';
+comment on column sidecar.attachment.swept is
+  'Whether the sweep queues rows that have no vector; not where attach was told to leave them alone';
 comment on column sidecar.attachment.backfill is
   'What the sidecar still has to queue: rows with no vector, all rows, or nothing';
 comment on column sidecar.attachment.backfill_after is
@@ -87,6 +101,23 @@ create table sidecar.failure (
 );
 comment on table sidecar.failure is 'Source rows given up on; sidecar.retry() queues them again';
 
+create table sidecar.sweep (
+  attachment integer primary key,
+  phase text not null default 'idle' check (phase in ('idle', 'failures', 'rows')),
+  after jsonb,
+  due_at timestamptz not null,
+  began_at timestamptz,
+  found bigint not null default 0,
+  triggers text,
+  writes bigint
+) with (fillfactor = 50);
+comment on table sidecar.sweep is 'How far the search for what no trigger saw has come in each attached table';
+comment on column sidecar.sweep.after is 'The last key that was looked at; NULL: the phase starts at the first';
+comment on column sidecar.sweep.triggers is
+  'The state of the table''s triggers and partitions when the last pass began: another one starts a pass at once';
+comment on column sidecar.sweep.writes is
+  'What PostgreSQL had counted of writes to the table when the last pass began; the same count needs no pass';
+
 create unlogged table sidecar.request (
   id bigint generated always as identity primary key,
   model text not null,
@@ -115,6 +146,7 @@ create table sidecar.worker (
   id uuid primary key,
   host text not null,
   pid integer not null,
+  role name not null default current_user,
   backend_pid integer,
   device text not null,
   model text not null,
@@ -150,7 +182,7 @@ def downgrade() -> None:
     op.execute("select sidecar.detach_all()")
     op.execute(
         "drop table sidecar.model, sidecar.attachment, sidecar.pending, sidecar.failure,"
-        " sidecar.request, sidecar.vector_cache, sidecar.worker, sidecar.progress"
+        " sidecar.sweep, sidecar.request, sidecar.vector_cache, sidecar.worker, sidecar.progress"
         " cascade"  # the views and functions on them
     )
     op.execute("drop sequence sidecar.lease_token, sidecar.bell")

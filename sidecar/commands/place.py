@@ -74,11 +74,15 @@ def place(settings: Settings, data: Path | None) -> Iterator[Place]:
 
 
 def open_connection(url: str) -> psycopg.Connection[Any]:
-    """An autocommit connection."""
+    """An autocommit connection; no prepared statements, for a pooler would mix them up."""
     import psycopg
 
     return psycopg.connect(
-        url, autocommit=True, connect_timeout=10, application_name="sidecar command"
+        url,
+        autocommit=True,
+        connect_timeout=10,
+        application_name="sidecar command",
+        prepare_threshold=None,
     )
 
 

@@ -26,8 +26,8 @@ begin
   if pg_is_in_recovery() then
     code := '25006';
     message := 'a read replica cannot ask the sidecar';
-    hint := 'Let an administrator point embed_text to the primary: '
-      'ALTER SERVER sidecar_loopback OPTIONS (ADD host ''primary'');';
+    hint := 'Let an administrator point embed_text to the primary, and run there: '
+      'ALTER SERVER sidecar_loopback OPTIONS (ADD host ''primary,replica'', ADD target_session_attrs ''read-write'');';
     return;
   end if;
   if current_setting('transaction_read_only')::boolean then

@@ -14,7 +14,7 @@ begin
   where a.target = x.target and a.source_attnum = x.source_attnum;
   if (known.modality, known.source, known.storage, known.index, known.on_change)
       is distinct from (x.modality, x.source, x.storage, x.index, x.on_change)
-    or embedding <> sidecar.column_name(x.target, known.embedding_attnum)
+    or embedding <> sidecar.embedding_name(known)
     or check_attached.model is not null and check_attached.model is distinct from known.model
   then
     if known.id is not null then

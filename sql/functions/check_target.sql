@@ -1,6 +1,6 @@
 -- What attach needs to know of a table, or an error that names the next step.
 create or replace function sidecar.check_target(target regclass, source_column name, modality text)
-returns table (source_attnum smallint, key_index regclass, holds text)
+returns table (source_attnum smallint, holds text)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
@@ -9,7 +9,6 @@ as $$
 declare
   relation record;
   source record;
-  base oid;
   named name := check_target.source_column;
 begin
   if check_target.target is null or named is null then
@@ -18,10 +17,16 @@ begin
         hint = 'Example: SELECT sidecar.attach(''products'', ''photo'');';
   end if;
   select c.relkind, c.relpersistence, c.relnamespace into relation from pg_class c where c.oid = check_target.target;
-  if not found or relation.relkind not in ('r', 'p') or relation.relpersistence = 't' then
+  if relation.relpersistence = 't' then
+    raise exception '% is a temporary table', check_target.target
+      using errcode = 'wrong_object_type',
+        hint = 'No other session sees its rows, a sidecar neither: attach an ordinary or UNLOGGED table, or ask '
+          'sidecar.embed_text for its vectors.';
+  end if;
+  if not found or relation.relkind not in ('r', 'p') then
     raise exception '% is not an ordinary or partitioned table', check_target.target
       using errcode = 'wrong_object_type',
-        hint = 'Attach the table that holds the column; views, foreign and temporary tables have no triggers that a sidecar could use.';
+        hint = 'Attach the table that holds the column; views and foreign tables have no triggers that a sidecar could use.';
   end if;
   if exists (select from pg_inherits i join pg_class p on p.oid = i.inhparent
              where i.inhrelid = check_target.target and p.relkind = 'p') then
@@ -52,34 +57,20 @@ begin
         );
   end if;
   source_attnum := source.attnum;
-  base := source.type;
-  while (select t.typtype = 'd' from pg_type t where t.oid = base) loop
-    select t.typbasetype into base from pg_type t where t.oid = base;
-  end loop;
-
-  holds := case
-    when base = 'bytea'::regtype then 'image'
-    when base in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) then 'text'
-    when exists (
-      select
-      from pg_depend d
-      join pg_extension e on e.oid = d.refobjid and e.extname = 'citext'
-      where d.refclassid = 'pg_extension'::regclass
-        and d.classid = 'pg_type'::regclass
-        and d.objid = base
-        and d.deptype = 'e'
-    ) then 'text'
-  end;
+  holds := sidecar.type_holds(source.type);
   if holds is null or holds <> coalesce(check_target.modality, holds) then
     raise exception 'column % of % has the type %, which does not hold %',
       quote_ident(named), check_target.target, format_type(source.type, null),
       case coalesce(check_target.modality, '') when '' then 'images or texts' else check_target.modality || 's' end
       using errcode = 'datatype_mismatch',
-        hint = 'Images are bytea columns; texts are text, varchar, char or citext columns.';
+        hint = format(
+          'Images are bytea columns; texts are text, varchar, char or citext columns. Of another type, a generated column '
+          'can hold the text: ALTER TABLE %s ADD %I text GENERATED ALWAYS AS (%I::text) STORED;',
+          check_target.target, left(named, 50) || '_text', named
+        );
   end if;
 
-  select i.indexrelid
-  into key_index
+  perform
   from pg_index i
   where i.indrelid = check_target.target and i.indisprimary;
   if not found then

@@ -14,17 +14,22 @@ language plpgsql
 as $$
 declare
   request bigint;
-  deadline timestamptz;
+  deadline timestamp with time zone;
   pause double precision := 0.0005;
 begin
-  select a.request, a.deadline, a.reply, a.code, a.message, a.hint
-  into request, deadline, reply, code, message, hint
-  from sidecar.ask(texts, image, timeout) as a;
+  begin
+    select a.request, a.deadline, a.reply, a.code, a.message, a.hint
+    into request, deadline, reply, code, message, hint
+    from sidecar.ask(texts, image, timeout) as a;
+  exception
+    when others then
+      get stacked diagnostics code = returned_sqlstate, message = message_text, hint = pg_exception_hint;
+  end;
   if request is not null then
     commit;
   end if;
   while request is not null loop
-    perform pg_catalog.pg_sleep(pause);
+    perform sidecar.nap(pause);
     select a.request, a.pause, a.reply, a.code, a.message, a.hint
     into request, pause, reply, code, message, hint
     from sidecar.answer(request, deadline) as a;

@@ -11,6 +11,7 @@ begin
   for x in select id from sidecar.attachment loop
     perform sidecar.drop_triggers(x.id);
     perform sidecar.revoke_from_worker(x.id);
+    perform sidecar.drop_worker_views(x.id);
     delete from sidecar.attachment where id = x.id;
     perform sidecar.drop_trigger_functions(x.id);
   end loop;

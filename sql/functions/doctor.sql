@@ -9,8 +9,11 @@ as $$
   from (
     select * from sidecar.doctor_of_questions()
     union all
+    select * from sidecar.doctor_of_database()
+    union all
     select d.*
-    from sidecar.attachment a
+    from sidecar.attachment known
+    cross join lateral sidecar.located(known) a
     cross join lateral sidecar.doctor_of_attachment(a) d
     where not exists (select from pg_class c where c.oid = a.target)
       or has_table_privilege(a.target, 'select')

@@ -6,29 +6,24 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  source name := sidecar.column_name(x.target, x.source_attnum);
-  embedding name := sidecar.column_name(x.target, x.embedding_attnum);
-  label text := format('%s.%I', x.target, coalesce(source, x.source_column));
-  call text := format('(%L, %L)', x.target, source);
+  tracked name := sidecar.column_name(x.target, x.source_attnum);
+  fault record;
+  replacement regclass := sidecar.replacement_of(x);
+  label text := format('%s.%I', x.target, coalesce(tracked, x.source_column));
+  call text := format('(%L, %L)', x.target, tracked);
 begin
-  if not exists (select from pg_class c where c.oid = x.target) then
-    return query select
-      'warning',
-      format('the table of attachment %s is gone', x.id),
-      format('DELETE FROM sidecar.attachment WHERE id = %s;', x.id);
-    return;
-  end if;
-  if source is null or embedding is null or not exists (
-    select from pg_index i where i.indrelid = x.target and i.indisprimary
-  ) then
+  if replacement is not null then
     return query select
       'error',
       format(
-        '%s has lost its %s',
-        label,
-        case when source is null then 'source column' when embedding is null then 'vector column' else 'primary key' end
+        'changes of %s are not noticed: it is another table than the one that was attached under this name%s',
+        replacement, case when tracked is null then '' else format(', which is %s now', x.target) end
       ),
-      format('DELETE FROM sidecar.attachment WHERE id = %s; and attach it again', x.id);
+      sidecar.attach_again(x, replacement, x.source_column);
+  end if;
+  select * into fault from sidecar.attachment_fault(x);
+  if found then
+    return query select case fault.kind when 'lost' then 'warning' else 'error' end, fault.finding, fault.mend;
     return;
   end if;
 
@@ -40,25 +35,47 @@ begin
   where exists (
     select
     from unnest(
-      array['insert', 'update', 'truncate', 'ring'] || case x.on_change when 'clear' then array['clear'] end
+      array['insert', 'update', 'truncate', 'ring'] || case
+        when x.on_change = 'clear' then array[case x.storage when 'table' then 'update_clear' else 'clear' end]
+      end
     ) as k (kind)
     where not exists (
       select
       from pg_trigger t
-      where t.tgrelid = x.target and t.tgname = format('sidecar_%s_%s', x.id, k.kind)
+      where t.tgrelid = x.target and t.tgname ~ format('^(zzz_)?sidecar_%s_%s$', x.id, k.kind)
     )
   )
   union all
   select
+    'warning',
+    format('changes of %s by a BEFORE trigger are not noticed: it came after sidecar.attach', label),
+    format('SELECT sidecar.install_triggers(%s);', x.id)
+  where sidecar.triggers_outdated(x.id)
+  union all
+  select
+    'warning',
+    format('%s is embedded twice: %s became a partition of %s, which is attached too', label, x.target, p.relid),
+    format('SELECT sidecar.detach(%L, %L);', x.target, tracked)
+  from pg_partition_ancestors(x.target) p
+  join sidecar.attachment o on o.target = p.relid and p.relid <> x.target
+  where sidecar.column_name(o.target, o.source_attnum) = sidecar.column_name(x.target, x.source_attnum)
+  union all
+  select
     'error',
-    format('changes of %s are not noticed: the trigger %I is disabled', label, t.tgname),
+    format(
+      'changes of %s.%I are not noticed: the trigger %I is disabled; rows without a vector are found later, and where contents'
+        ' were changed meanwhile SELECT sidecar.reembed%s; is needed',
+      t.tgrelid::regclass, tracked, t.tgname, call
+    ),
     format('ALTER TABLE %s ENABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname)
   from pg_trigger t
   where t.tgrelid in (select x.target union select p.relid from pg_partition_tree(x.target) p)
-    and t.tgname like format('sidecar\_%s\_%%', x.id)
+    and t.tgname ~ format('^(zzz_)?sidecar_%s_', x.id)
     and t.tgenabled in ('D', 'R');
 
+  return query select * from sidecar.doctor_of_rights(x);
   return query select * from sidecar.doctor_of_index(x);
+  return query select * from sidecar.doctor_of_companion(x);
 
   return query
   select
@@ -70,22 +87,24 @@ begin
   union all
   select
     'warning',
-    format('%s rows of %s failed with %s', count(*), label, f.error),
-    format(
-      'SELECT * FROM sidecar.failures; when mended: SELECT sidecar.retry(%L, %L, error => %L);',
-      x.target, source, f.error
-    )
+    format('%s rows of %s failed with %s: sidecar.failures says why', count(*), label, f.error),
+    format('SELECT sidecar.retry(%L, %L, error => %L);', x.target, tracked, f.error)
   from sidecar.failures f
   where f.attachment = x.id
   group by f.error
   union all
   select
     case when x.paused then 'note' else 'warning' end,
-    format('%s rows of %s wait for more than 5 minutes', count(*), label),
-    case
-      when x.paused then format('SELECT sidecar.resume%s;', call)
-      else 'SELECT * FROM sidecar.workers; shows how fast they are: start more, or wait'
-    end
+    format(
+      '%s rows of %s wait for more than 5 minutes%s',
+      count(*), label,
+      case
+        when x.paused then ': it is paused'
+        when exists (select from sidecar.workers) then ': the sidecars are behind, so start more of them'
+        else ''
+      end
+    ),
+    case when x.paused then format('SELECT sidecar.resume%s;', call) else 'sidecar run' end
   from sidecar.queue q
   where q.attachment = x.id and q.queued_at < clock_timestamp() - interval '5 minutes'
   having count(*) > 0;

@@ -12,22 +12,25 @@ as $$
     join pg_class c on c.oid = i.indexrelid
     join pg_am m on m.oid = c.relam and m.amname = 'hnsw'
     join pg_attribute v on v.attrelid = i.indrelid and v.attnum = i.indkey[0]
-    where i.indrelid in (select x.target union select p.relid from pg_partition_tree(x.target) p)
-      and v.attname = sidecar.column_name(x.target, x.embedding_attnum)
+    where i.indrelid in (select x.embedding_table union select p.relid from pg_partition_tree(x.embedding_table) p)
+      and v.attname = sidecar.column_name(x.embedding_table, x.embedding_attnum)
   )
   select
     'warning',
     format('the index %s is not valid: it costs, and helps no search', i.indexrelid::regclass),
-    format('DROP INDEX %s; the sidecar builds it again where it owns the table', i.indexrelid::regclass)
+    format('DROP INDEX %s;', i.indexrelid::regclass)
   from index i
   where not i.indisvalid and not i.building
   union all
   select
     'warning',
-    format('a search in %s reads every row: it has no HNSW index on its vectors', x.target),
-    sidecar.index_statement(x.id) || '; (the sidecar does that where it owns the table)'
+    format(
+      'a search in %s reads every row: it has no HNSW index on its vectors; a sidecar that owns the table builds one',
+      x.target
+    ),
+    sidecar.index_statement(x.id) || ';'
   where x.index = 'hnsw'
     and x.backfill = 'done'
-    and not exists (select from index i where i.indrelid = x.target and (i.indisvalid or i.building))
-    and not exists (select from pg_stat_progress_create_index b where b.relid = x.target)
+    and not exists (select from index i where i.indrelid = x.embedding_table and (i.indisvalid or i.building))
+    and not exists (select from pg_stat_progress_create_index b where b.relid = x.embedding_table)
 $$;

@@ -20,7 +20,7 @@ as $$
   select
     'warning',
     'the extension dblink is missing: CALL sidecar.embed works, sidecar.embed_text does not',
-    'CREATE EXTENSION dblink; then: sidecar migrate'
+    'CREATE EXTENSION dblink;'
   where not exists (select from pg_extension where extname = 'dblink')
   union all
   select
@@ -34,6 +34,24 @@ as $$
       join pg_proc p on p.oid = to_regprocedure('sidecar.embed_text(text)')
       where u.srvname = 'sidecar_loopback' and u.umuser in (p.proowner, 0)
     )
+  union all
+  select
+    'error',
+    'sidecar.embed_text cannot connect to its own database: ' || f.fault,
+    -- Options of the server and the mapping that an administrator has set are kept by migrate, wrong ones too.
+    'DROP SERVER sidecar_loopback CASCADE;'
+  from sidecar.loopback_fault() as f (fault)
+  where f.fault is not null
+  union all
+  select
+    'warning',
+    format('sidecar.embed_text asks in another database, %s: the foreign server sidecar_loopback says so', o.option_value),
+    'ALTER SERVER sidecar_loopback OPTIONS (DROP dbname);'
+  from pg_foreign_server s
+  cross join lateral pg_options_to_table(s.srvoptions) o
+  where s.srvname = 'sidecar_loopback'
+    and o.option_name = 'dbname'
+    and o.option_value <> current_database()
   union all
   select
     'warning',

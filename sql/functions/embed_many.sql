@@ -8,17 +8,15 @@ create or replace procedure sidecar.embed_many(
 language plpgsql
 as $$
 declare
-  code text;
-  message text;
-  hint text;
+  code pg_catalog.text;
+  message pg_catalog.text;
+  hint pg_catalog.text;
 begin
   embeddings := null;
   if questions is null then
     return;
   end if;
   call sidecar.converse(questions, null, timeout, embeddings, code, message, hint);
-  if code is not null then
-    raise exception using errcode = code, message = message, hint = hint;
-  end if;
+  perform sidecar.refuse(code, message, hint);
 end
 $$;

@@ -8,18 +8,16 @@ language plpgsql
 as $$
 declare
   reply sidecar.request.reply%type;
-  code text;
-  message text;
-  hint text;
+  code pg_catalog.text;
+  message pg_catalog.text;
+  hint pg_catalog.text;
 begin
   embedding := null;
   if question is null then
     return;
   end if;
   call sidecar.converse(null, question, timeout, reply, code, message, hint);
-  if code is not null then
-    raise exception using errcode = code, message = message, hint = hint;
-  end if;
+  perform sidecar.refuse(code, message, hint);
   embedding := reply[1];
 end
 $$;

@@ -14,10 +14,14 @@ declare
   queued record;
   here record;
 begin
+  if exists (select from sidecar.attachment_fault(x)) then
+    return query select 'skipped', f.finding || ': ' || f.mend from sidecar.attachment_fault(x) f;
+    return;
+  end if;
   perform sidecar.check_key(x, key);
   execute format(
-    'select t.%I is not null as source, t.%I is not null as embedding from %s t where %s',
-    source, sidecar.column_name(x.target, x.embedding_attnum), x.target, sidecar.key_match(x.id, 't', '$1')
+    'select t.%I is not null as source, %s is not null as embedding from %s t where %s',
+    source, sidecar.embedding_expression(x, 't'), x.target, sidecar.key_match(x.id, 't', '$1')
   )
   into here
   using key;
@@ -26,6 +30,16 @@ begin
     return;
   end if;
 
+  if row_security_active(x.target) and exists (
+    select from sidecar.queue q where q.attachment = x.id
+    union all
+    select from sidecar.failures f where f.attachment = x.id
+  ) then
+    return query select
+      'pending',
+      'it may be: rows of the table are pending or failed, and row-level security hides from you which';
+    return;
+  end if;
   select * into queued from sidecar.queue q where q.attachment = x.id and q.key = explain.key;
   if found then
     if queued.leased_until > clock_timestamp() then
@@ -63,7 +77,15 @@ begin
   else
     return query select
       'skipped',
-      format('it was written where no trigger saw it, or its vector was set to NULL: SELECT sidecar.reembed%s;', call);
+      format(
+        case
+          when x.swept then
+            'it was written where no trigger saw it, or its vector was set to NULL: the next sweep queues it. '
+              'All rows at once: SELECT sidecar.reembed%s;'
+          else 'it was there before attach, which was told to leave such rows alone: SELECT sidecar.reembed%s;'
+        end,
+        call
+      );
   end if;
 end
 $$;

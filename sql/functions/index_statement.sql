@@ -9,12 +9,12 @@ as $$
   select format(
     'create index%s on %s using hnsw (%I %I.vector_cosine_ops)',
     case when online and c.relkind <> 'p' then ' concurrently' else '' end,
-    x.target,
-    sidecar.column_name(x.target, x.embedding_attnum),
+    x.embedding_table,
+    sidecar.column_name(x.embedding_table, x.embedding_attnum),
     e.nspname
   )
   from sidecar.attachment x
-  join pg_class c on c.oid = x.target
+  join pg_class c on c.oid = x.embedding_table
   cross join (
     select n.nspname
     from pg_extension v
@@ -27,7 +27,7 @@ as $$
       from pg_index i
       join pg_class k on k.oid = i.indexrelid
       join pg_am m on m.oid = k.relam
-      where i.indrelid = x.target
+      where i.indrelid = x.embedding_table
         and i.indkey[0] = x.embedding_attnum
         and m.amname = 'hnsw'
         and i.indisvalid

@@ -18,7 +18,7 @@ begin
   if wanted is null or x.index <> 'hnsw' or x.backfill <> 'done' then
     return;
   end if;
-  if (select relkind from pg_class where oid = x.target) <> 'p' then
+  if (select relkind from pg_class where oid = x.embedding_table) <> 'p' then
     return next wanted;
     return;
   end if;

@@ -1,6 +1,7 @@
--- The primary key of an attachment in its order: current name, type, whether jsonb holds the type as it is, and the
--- schema of the type's operators. Every other type travels as its text, under the settings that trigger functions pin
--- (UTC, ISO). By the table, not by the index that attach noted: REINDEX CONCURRENTLY makes a new one.
+-- The primary key of an attachment in its order: current name, type (of a domain: what it is made of), whether jsonb holds
+-- the type as it is, and the schema of the type's operators. Every other type travels as its text, under the settings that
+-- trigger functions pin (UTC, ISO). The columns are those that attach noted: what is queued while a table has no primary key
+-- is not lost.
 create or replace function sidecar.key_columns(attachment integer)
 returns table (place integer, name name, type text, native boolean, operators name)
 language sql
@@ -10,8 +11,8 @@ as $$
   select
     k.place::integer,
     a.attname,
-    format_type(a.atttypid, a.atttypmod),
-    coalesce(nullif(t.typbasetype, 0), t.oid)::regtype = any (
+    case t.typtype when 'd' then format_type(b.oid, null) else format_type(t.oid, a.atttypmod) end,
+    b.oid::regtype = any (
       array['int2', 'int4', 'int8', 'numeric', 'text', 'varchar', 'uuid', 'bool']::regtype[]
     ),
     coalesce(
@@ -29,12 +30,13 @@ as $$
       ),
       'pg_catalog'
     )
-  from sidecar.attachment x
-  join pg_index i on i.indrelid = x.target and i.indisprimary
-  cross join unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
-  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+  from sidecar.attachment known
+  cross join lateral sidecar.located(known) x
+  cross join unnest(x.key_attnums) with ordinality as k (attnum, place)
+  join pg_attribute a on a.attrelid = x.target and a.attnum = k.attnum and not a.attisdropped
   join pg_type t on t.oid = a.atttypid
+  join pg_type b on b.oid = sidecar.base_type(t.oid)
+  left join pg_index i on i.indrelid = x.target and i.indisprimary and i.indkey[k.place - 1] = k.attnum
   where x.id = key_columns.attachment
-    and k.place <= i.indnkeyatts
   order by k.place
 $$;

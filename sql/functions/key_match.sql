@@ -1,5 +1,5 @@
--- SQL text that finds the row of a key: t.id = (key ->> 0)::bigint and t.day = (key ->> 1)::date.
--- Types of an extension bring their own operators, which the caller's search_path may not name.
+-- SQL text that finds the row of a key: t.id operator(pg_catalog.=) (key ->> 0)::bigint and ....
+-- Operators carry their schema: types of an extension bring their own, and anybody can make others with the same name.
 create or replace function sidecar.key_match(attachment integer, alias text, key text)
 returns text
 language sql
@@ -8,10 +8,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   select string_agg(
     format(
-      '%s.%I %s (%s ->> %s)::%s',
-      alias, name,
-      case operators when 'pg_catalog' then '=' else format('operator(%I.=)', operators) end,
-      key_match.key, place - 1, type
+      '%s.%I operator(%I.=) %s',
+      alias, name, operators, sidecar.key_value(key_match.key, place, type)
     ),
     ' and '
     order by place

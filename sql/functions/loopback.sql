@@ -1,5 +1,7 @@
 -- Runs CALL sidecar.converse(...) over this session's kept connection to the database itself. A connection that broke is
--- opened once more. No exception block: before PostgreSQL 17 none may run while a query is executed in parallel.
+-- opened once more, and so is one to a server that cannot answer any more: it was opened before the foreign server was
+-- pointed elsewhere, or the primary has changed. No exception block: before PostgreSQL 17 none may run while a query is
+-- executed in parallel.
 -- dblink's functions are named with their schema, whichever it is, so that nothing else can stand in for them.
 create or replace function sidecar.loopback(command text)
 returns table (reply text, code text, message text, hint text)
@@ -33,14 +35,16 @@ begin
     end if;
     execute format('select %s.dblink_send_query($1, $2)', dblink) into sent using kept, command;
     if sent = 1 then
-      return query execute format(
+      execute format(
         'select * from %s.dblink_get_result($1, $2) as answer (reply text, code text, message text, hint text)', dblink
       )
+      into reply, code, message, hint
       using kept, not ready;
       get diagnostics rows = row_count;
-      if rows = 1 then
+      if rows = 1 and not (ready and code is not distinct from '25006') then
         -- The connection is free again only when an empty result has been fetched.
         execute format('select from %s.dblink_get_result($1, false) as answer (nothing text)', dblink) using kept;
+        return next;
         return;
       end if;
     end if;

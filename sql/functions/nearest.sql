@@ -14,7 +14,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   relation regclass := sidecar.row_table(target);
-  embedding name := sidecar.column_name(attachment.target, attachment.embedding_attnum);
+  embedding name := sidecar.column_name(attachment.embedding_table, attachment.embedding_attnum);
+  query text;
   vectors text;
   ef_search text;
   iterative_scan text;
@@ -40,7 +41,9 @@ begin
   if iterative_scan = 'off' then
     perform set_config('hnsw.iterative_scan', 'strict_order', true);
   end if;
-  return query execute format(
+  query := case when attachment.storage = 'table' then
+    sidecar.nearest_in_companion(attachment, relation, vectors, except_key is not null)
+  else format(
     'with found as materialized (
       select t.tableoid as part, t.ctid as place, t.%1$I operator(%2$s.<=>) $1 as distance
       from %3$s t
@@ -59,7 +62,8 @@ begin
       then format('and not (%s)', sidecar.key_match(attachment.id, 't', '$3'))
       else ''
     end
-  )
+  ) end;
+  return query execute query
   using question, k, except_key;
   perform set_config('hnsw.ef_search', ef_search, true);
   if iterative_scan = 'off' then

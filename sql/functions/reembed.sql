@@ -5,11 +5,12 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  x sidecar.attachment := sidecar.find_attachment(target, source_column);
+  x sidecar.attachment := sidecar.whole_attachment(target, source_column);
 begin
   update sidecar.attachment a
   set backfill = 'all',
     backfill_after = null,
+    swept = true,
     model = coalesce((select m.name from sidecar.model m where m.serving), a.model)
   where a.id = x.id;
   perform pg_notify('sidecar', '');

@@ -5,18 +5,23 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  x sidecar.attachment := sidecar.find_attachment(target, source_column);
+  x sidecar.attachment := sidecar.whole_attachment(target, source_column);
   queued bigint;
 begin
-  with given_up as (
-    delete from sidecar.failure f
+  -- The queue first, as sidecars do, lest the two wait for each other.
+  with again as (
+    insert into sidecar.own_pending (attachment, key, lane)
+    select x.id, f.key, 2
+    from sidecar.own_failure f
     where f.attachment = x.id and f.error = coalesce(retry.error, f.error)
-    returning f.key
+    order by f.key
+    on conflict (attachment, key) do update
+    set attempts = 0, due_at = clock_timestamp()
+    returning key
   )
-  insert into sidecar.pending (attachment, key, lane)
-  select x.id, key, 2 from given_up
-  on conflict (attachment, key) do update
-  set attempts = 0, due_at = clock_timestamp();
+  delete from sidecar.own_failure f
+  using again a
+  where f.attachment = x.id and f.key = a.key;
   get diagnostics queued = row_count;
   perform pg_notify('sidecar', '');
   return queued;

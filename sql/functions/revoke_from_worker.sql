@@ -19,7 +19,7 @@ begin
     cross join lateral (
       select sidecar.column_name(a.target, a.source_attnum) as name
       union
-      select sidecar.column_name(a.target, a.embedding_attnum)
+      select sidecar.column_name(a.target, a.embedding_attnum) where a.storage = 'column'
       union
       select k.name from sidecar.key_columns(a.id) k
     ) as c
@@ -33,7 +33,7 @@ begin
   if readable is not null then
     execute format('revoke select (%s) on %s from sidecar_worker', readable, x.target);
   end if;
-  embedding := sidecar.column_name(x.target, x.embedding_attnum);
+  embedding := case x.storage when 'column' then sidecar.column_name(x.target, x.embedding_attnum) end;
   if embedding is not null then
     execute format('revoke update (%I) on %s from sidecar_worker', embedding, x.target);
   end if;

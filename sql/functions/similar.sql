@@ -22,8 +22,8 @@ begin
   end if;
   perform sidecar.check_key(x, key);
   execute format(
-    'select t.%I from %s t where %s',
-    sidecar.column_name(x.target, x.embedding_attnum), relation, sidecar.key_match(x.id, 't', '$1')
+    'select %s from %s t where %s',
+    sidecar.embedding_expression(x, 't'), relation, sidecar.key_match(x.id, 't', '$1')
   )
   into embedding
   using key;

@@ -23,9 +23,7 @@ begin
       coalesce(nullif(current_setting('sidecar.request_timeout', true), ''), '5s')::interval
     )
   ) as a;
-  if answered.code is not null then
-    raise exception using errcode = answered.code, message = answered.message, hint = answered.hint;
-  end if;
+  perform sidecar.refuse(answered.code, answered.message, answered.hint);
   vectors := answered.reply;
   return vectors;
 end

@@ -14,6 +14,16 @@ declare
   x sidecar.attachment := sidecar.find_attachment(target, source_column);
   waiting bigint;
 begin
+  if not has_table_privilege(x.target, 'select') then
+    raise exception 'permission denied for table %', x.target
+      using errcode = 'insufficient_privilege',
+        hint = format('Who waits must be allowed to see what is pending: GRANT SELECT ON %s TO %I;', x.target, current_user);
+  end if;
+  if exists (select from sidecar.attachment_fault(x)) then
+    raise exception '%', (select f.finding from sidecar.attachment_fault(x) f)
+      using errcode = 'object_not_in_prerequisite_state',
+        hint = (select f.mend from sidecar.attachment_fault(x) f);
+  end if;
   -- Backfill and retries stand for rows that were there before, whenever they were queued.
   if x.backfill = 'done' and not exists (
     select

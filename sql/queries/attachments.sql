@@ -14,6 +14,6 @@ select
   s.write,
   s.feed
 from sidecar.attachment a
-join pg_catalog.pg_class c on c.oid = a.target
+join pg_catalog.pg_class c on c.oid = a.embedding_table
 cross join lateral sidecar.statements(a.id) as s
 where a.model = $1

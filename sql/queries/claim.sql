@@ -1,6 +1,6 @@
 -- $1 the sidecar's model, $2 modalities, $3 how many at most of each, $4 length of the lease in seconds, $5 most attempts,
--- $6 attachments, $7 lanes and $8 times: where the last claim in each lane ended. Before that lie leased rows and what the
--- index still holds of drained ones; without the marks, half of a drain's time went into passing over them.
+-- $6 attachments (0: all), $7 lanes and $8 times: where the last claim in each lane ended. Before that lie leased rows and
+-- what the index still holds of drained ones; without the marks, half of a drain's time went into passing over them.
 -- Takes rows of the best lane in which any attachment has due work, an equal share of each such attachment, so
 -- that none waits behind another's backlog. MATERIALIZED: IN (... LIMIT n ... SKIP LOCKED) can take more than n. A row that
 -- is locked here stays where it is (ctid) until it is updated here.
@@ -17,11 +17,12 @@ busy as materialized (
   from sidecar.attachment a
   cross join lateral (
     select l.lane, s.since
-    from (values (1), (2), (3)) as l (lane)
+    -- In this order, so that no lane is looked at after the first one that has work.
+    from (select v.lane from (values (1), (2), (3)) as v (lane) order by v.lane) as l
     cross join lateral (
       select coalesce(max(m.due_at), '-infinity') as since
       from mark m
-      where m.attachment = a.id
+      where m.attachment in (a.id, 0)
         and m.lane = l.lane
     ) as s
     where exists (

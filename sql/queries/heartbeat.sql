@@ -5,3 +5,4 @@ on conflict (id) do update
 set last_heartbeat = clock_timestamp(),
   backend_pid = excluded.backend_pid,
   items_per_second = excluded.items_per_second
+returning exists (select from sidecar.model m where m.name = $6)

@@ -1,11 +1,8 @@
--- $1 model, $2 width: columns that this model cannot fill, and attachments that were made with another model
+-- $1 model: columns whose vectors are of another
 select
   a.target::text,
   a.source_column::text,
   sidecar.column_name(a.target, a.embedding_attnum)::text as embedding_column,
-  a.model,
-  c.atttypmod as width
+  a.model
 from sidecar.attachment a
-join pg_catalog.pg_attribute c on c.attrelid = a.target and c.attnum = a.embedding_attnum
-where (a.model = $1 or a.model is null) and c.atttypmod <> $2
-  or a.model <> $1
+where a.model <> $1

@@ -1,5 +1,9 @@
 -- Forgets what nobody asks for any more: dead sidecars, unanswered questions, old figures
-with workers as (
+with sweeps as (
+  delete from sidecar.sweep s
+  where not exists (select from sidecar.attachment a where a.id = s.attachment)
+),
+workers as (
   delete from sidecar.worker
   where last_heartbeat < clock_timestamp() - interval '1 minute'
 ),

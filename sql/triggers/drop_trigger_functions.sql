@@ -1,4 +1,5 @@
--- Drops the trigger functions of an attachment that is gone; the schema's owner made them.
+-- Drops the trigger functions of an attachment that is gone; the schema's owner made them. Triggers that still use them
+-- (a column was dropped under them) go along.
 create or replace function sidecar.drop_trigger_functions(attachment integer)
 returns void
 language plpgsql
@@ -19,7 +20,7 @@ begin
         format('queue_%s_statement', attachment), format('queue_%s_row', attachment), format('clear_%s_row', attachment)
       ])
   loop
-    execute format('drop function %s', made);
+    execute format('drop function %s cascade', made);
   end loop;
 end
 $$;

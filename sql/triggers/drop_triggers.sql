@@ -12,7 +12,7 @@ begin
     from sidecar.attachment x
     join pg_trigger t on t.tgrelid = x.target
     where x.id = drop_triggers.attachment
-      and t.tgname like format('sidecar\_%s\_%%', x.id)
+      and t.tgname ~ format('^(zzz_)?sidecar_%s_', x.id)
       and t.tgparentid = 0
   loop
     execute format('drop trigger %I on %s', made.tgname, made.target);

@@ -14,6 +14,8 @@ declare
   embedding name;
   same_names text;
   header text;
+  made regprocedure;
+  owner text;
   upsert constant text := '
       on conflict (attachment, key) do update
       set generation = pending.generation + 1, attempts = 0, lane = 1, due_at = clock_timestamp()';
@@ -62,19 +64,34 @@ $text$, same_names, x.id, sidecar.key_expression(x.id, 'n'), upsert));
   execute format(header, format('queue_%s_row', x.id), format($text$
 declare
   changed jsonb;
+  before jsonb;
 begin
   if %1$s then
     changed := %3$s;
+    if tg_op = 'UPDATE' then
+      before := %5$s;
+    end if;
   else
     execute 'select ' || sidecar.key_expression(%2$s, '($1)') into changed using new;
+    if tg_op = 'UPDATE' then
+      execute 'select ' || sidecar.key_expression(%2$s, '($1)') into before using old;
+    end if;
   end if;
   insert into sidecar.pending (attachment, key)
   values (%2$s, changed) %4$s;
+  -- The row moved to another key. What a sidecar made of it under the old one is of no use; an entry stays, for another row
+  -- may have come to that key.
+  if before <> changed then
+    update sidecar.pending set generation = generation + 1 where attachment = %2$s and key = before;
+    delete from sidecar.failure where attachment = %2$s and key = before;
+  end if;
   return null;
 end
-$text$, same_names, x.id, sidecar.key_expression(x.id, 'new'), upsert));
+$text$, same_names, x.id, sidecar.key_expression(x.id, 'new'), upsert, sidecar.key_expression(x.id, 'old')));
 
-  if x.on_change = 'clear' then
+  if x.on_change = 'clear' and x.storage = 'table' then
+    execute format(header, format('clear_%s_row', x.id), sidecar.clear_companion_body(x.id, same_names));
+  elsif x.on_change = 'clear' then
     embedding := coalesce(sidecar.column_name(x.target, x.embedding_attnum), x.embedding_column);
     execute format(header, format('clear_%s_row', x.id), format($text$
 declare
@@ -85,14 +102,32 @@ begin
   ) then
     new.%3$I := null;
   else
-    renamed := sidecar.column_name(%1$s::oid, %2$s::smallint);
+    renamed := (
+      select sidecar.column_name(l.target, l.embedding_attnum)
+      from sidecar.attachment a
+      cross join lateral sidecar.located(a) l
+      where a.id = %4$s
+    );
     if renamed is not null then
       new := jsonb_populate_record(new, jsonb_build_object(renamed, null));
     end if;
   end if;
   return new;
 end
-$text$, x.target::oid, x.embedding_attnum, embedding));
+$text$, x.target::oid, x.embedding_attnum, embedding, x.id));
   end if;
+
+  -- Whoever may execute one can put it on a table of its own, and queue what it likes for this attachment.
+  select c.relowner::regrole into owner from pg_class c where c.oid = x.target;
+  for made in
+    select p.oid
+    from pg_proc p
+    where p.pronamespace = 'sidecar'::regnamespace
+      and p.prorettype = 'trigger'::regtype
+      and p.proname ~ format('^[a-z]+_%s_', x.id)
+  loop
+    execute format('revoke execute on function %s from public', made);
+    execute format('grant execute on function %s to %s', made, owner);
+  end loop;
 end
 $$;

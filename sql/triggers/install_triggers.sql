@@ -9,26 +9,23 @@ declare
   x sidecar.attachment;
   partitioned boolean;
   own_before_triggers boolean;
+  base name[];
   tracked text;
   changed text;
+  cleared text;
   columns text;
 begin
   select * into strict x from sidecar.attachment a where a.id = install_triggers.attachment;
   select relkind = 'p' into partitioned from pg_class where oid = x.target;
-  -- 1 row, 2 before, 16 update; a table's own trigger may change the column when the UPDATE does not name it.
-  select exists (
-    select
-    from pg_trigger
-    where tgrelid in (select x.target union select p.relid from pg_partition_tree(x.target) p)
-      and not tgisinternal
-      and tgtype & 19 = 19
-      and tgname not like 'sidecar\_%'
-  )
-  into own_before_triggers;
+  own_before_triggers := sidecar.before_triggers(x.target);
+  -- A BEFORE trigger does not see the new value of a generated column: to clear its vector, what it is made of is watched.
+  base := case when x.on_change = 'clear' then sidecar.generated_from(x.target, x.source_attnum) end;
   select
     string_agg(format('%I', name), ', ' order by place),
+    string_agg(format('old.%1$I%2$s is distinct from new.%1$I%2$s', name, compared), ' or ' order by place),
     string_agg(format('old.%1$I%2$s is distinct from new.%1$I%2$s', name, compared), ' or ' order by place)
-  into tracked, changed
+      filter (where case when base is null then place = 0 else name = any (base) end)
+  into tracked, changed, cleared
   from (
     select sidecar.column_name(x.target, x.source_attnum) as name, 0 as place, '' as compared
     union all
@@ -36,6 +33,9 @@ begin
     select k.name, k.place, case k.operators when 'pg_catalog' then '' else '::text' end
     from sidecar.key_columns(x.id) k
     where k.name <> sidecar.column_name(x.target, x.source_attnum)
+      and k.name <> all (coalesce(base, '{}'))
+    union all
+    select b.name, 1000, b.compared from sidecar.compared_columns(x.target, base) b
   ) as columns_of_interest;
   columns := case when own_before_triggers then '' else ' of ' || tracked end;
 
@@ -75,12 +75,28 @@ begin
     for each statement execute function sidecar.clear(%1$s)',
     x.id, x.target
   );
-  if x.on_change = 'clear' then
+  if x.on_change = 'clear' and x.storage = 'table' then
     execute format(
-      'create or replace trigger sidecar_%1$s_clear before update%3$s on %2$s
+      'create or replace trigger sidecar_%1$s_update_clear after update%3$s on %2$s
       for each row when (old.%4$I is distinct from new.%4$I)
       execute function sidecar.clear_%1$s_row()',
       x.id, x.target, columns, sidecar.column_name(x.target, x.source_attnum)
+    );
+    -- A row that moves to another partition is deleted there and inserted here; no UPDATE trigger sees it.
+    if partitioned then
+      execute format(
+        'create or replace trigger sidecar_%1$s_delete_clear after delete on %2$s
+        for each row execute function sidecar.clear_%1$s_row()',
+        x.id, x.target
+      );
+    end if;
+  elsif x.on_change = 'clear' then
+    -- Triggers fire in the order of their names: after the table's own, which may change the column.
+    execute format(
+      'create or replace trigger zzz_sidecar_%1$s_clear before update%3$s on %2$s
+      for each row when (%4$s)
+      execute function sidecar.clear_%1$s_row()',
+      x.id, x.target, columns, cleared
     );
   end if;
 end

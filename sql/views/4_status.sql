@@ -7,7 +7,7 @@ create view sidecar.status with (security_barrier) as
 select
   a.target,
   sidecar.column_name(a.target, a.source_attnum) as source_column,
-  sidecar.column_name(a.target, a.embedding_attnum) as embedding_column,
+  sidecar.embedding_name(a) as embedding_column,
   a.model,
   a.modality,
   case
@@ -34,7 +34,7 @@ select
   ) as eta,
   c.estimated
 from sidecar.attachment a
-cross join lateral sidecar.count_rows(a.target, a.embedding_attnum) as c
+cross join lateral sidecar.count_rows(a.target, a.embedding_table, a.embedding_attnum) as c
 cross join lateral (
   select
     count(*) as pending,

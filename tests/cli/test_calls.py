@@ -11,7 +11,7 @@ import pytest
 from sidecar import __version__
 from tests.cli.terminal import environment, error_line, sidecar
 
-COMMANDS = ("demo", "migrate", "run", "import", "search", "status", "doctor")
+COMMANDS = ("demo", "migrate", "run", "import", "search", "status", "export", "doctor")
 NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nothing"
 
 

@@ -28,8 +28,9 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
     defaults = {field.name: field.default for field in fields(Settings)}
     for name, (field, _) in ENVIRONMENT.items():
         default = defaults[field]
-        if default is not None:
-            shown = f"{default:g}" if isinstance(default, float) else str(default)
+        if default not in (None, ()):
+            values = default if isinstance(default, tuple) else (default,)
+            shown = ",".join(f"{v:g}" if isinstance(v, float | bool) else str(v) for v in values)
             assert rows[name] == f"`{shown}`", name
 
 
@@ -52,6 +53,7 @@ def test_every_command_is_described_with_an_example_that_exists() -> None:
         "import",
         "search",
         "status",
+        "export",
         "doctor",
     ]
     assert set(COMMANDS) == set(re.findall(r"^## sidecar (\w+)$", DOCS["commands"], flags=re.M))

@@ -114,3 +114,18 @@ def test_import_waits_and_tells_what_failed_and_the_rest_can_be_searched(
         assert "pictures.photo" in status
         assert "not_an_image" in status
         assert "bundled" in status
+
+
+def test_a_table_whose_vectors_are_apart_is_filled_and_searched(
+    database: str, folder: Path
+) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("create table shots (id serial primary key, name text, photo bytea)")
+        connection.execute("select sidecar.attach('shots', 'photo', storage => 'table')")
+    with live_sidecar(database):
+        done = sidecar("import", folder, "--table", "shots", DATABASE_URL=database)
+        assert "4 pictures inserted into shots." in done.stdout
+        assert "All are embedded." in done.stdout
+        found = sidecar("search", "shots", "a red circle", "-k", "2", DATABASE_URL=database)
+    assert found.returncode == 0, found.stderr
+    assert ".png" in found.stdout.lower() or ".jpg" in found.stdout or ".webp" in found.stdout

@@ -136,7 +136,7 @@ def test_the_same_column_with_other_options_is_refused(connect: Connect, option:
         ("'seen', 'c'", errors.WrongObjectType, "Attach the table that holds the column"),
         ("'stored', 'c'", errors.WrongObjectType, "Attach the table that holds the column"),
         ("'far', 'c'", errors.WrongObjectType, "Attach the table that holds the column"),
-        ("'brief', 'c'", errors.WrongObjectType, "temporary tables"),
+        ("'brief', 'c'", errors.WrongObjectType, "ordinary or UNLOGGED table"),
         ("'part', 'c'", errors.WrongObjectType, "partitioned table public.whole;"),
         ("'subpart', 'c'", errors.WrongObjectType, "partitioned table public.whole;"),
         ("1234567::regclass, 'c'", errors.WrongObjectType, "Attach the table"),

@@ -138,9 +138,9 @@ def test_an_application_goes_on_writing_while_its_table_has_no_primary_key(
     connection.execute("insert into other values (1, 'one')")
     while connection.execute("select body_embedding is null from other").fetchone() != (False,):
         pass
-    connection.execute("alter table note add primary key (id)")
     connection.execute("insert into note values (2, 'two')")
-    while connection.execute("select body_embedding is null from note where id = 2").fetchone() != (
-        False,
-    ):
-        pass
+    connection.execute("update note set body = 'changed' where id = 1")
+    connection.execute("alter table note add primary key (id)")
+    connection.execute("insert into note values (3, 'three')")
+    wait_until_quiet(connection)
+    assert assert_right(connection) == 3

@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.errors import ServiceFault
 from sidecar.settings import Settings
+from tests.database.test_attached_tables import wait_for
 from tests.fix_live import HashEncoder, LiveSidecar, Start, wait_until_quiet
 from tests.fix_postgres import Connect
 
@@ -61,13 +62,25 @@ def test_another_model_leaves_the_column_alone_until_reembed(
         other.stop()
 
 
-def test_a_column_of_another_width_stops_the_start(connect: Connect, database: str) -> None:
+def test_a_column_of_another_width_is_left_alone_and_the_others_are_served(
+    connect: Connect, live: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     connection = connect()
     connection.execute("insert into sidecar.model (name, width) values ('hash', 512)")
-    connection.execute(NOTE)
+    for table in ("note", "other"):
+        connection.execute(NOTE.replace("note", table))
     connection.execute("select sidecar.attach('note', 'body', model => 'hash')")
-    with pytest.raises((AssertionError, ServiceFault), match=r"vector\(512\).*width 768"):
-        LiveSidecar(database, Settings()).start()
+    connection.execute("update sidecar.model set width = 768")
+    connection.execute("select sidecar.attach('other', 'body', model => 'hash')")
+    for table in ("note", "other"):
+        connection.execute(f"insert into {table} values (1, 'one')")
+    with caplog.at_level(logging.WARNING, "sidecar.upkeep"):
+        live()
+        wait_for(connection, "select body_embedding is not null from other")
+    assert connection.execute("select attempts from sidecar.pending").fetchall() in ([(0,)], [(1,)])
+    assert connection.execute("select count(*) from sidecar.failure").fetchone() == (0,)
+    findings = [getattr(record, "finding", "") for record in caplog.records]
+    assert any("vector(512)" in finding for finding in findings)
 
 
 def test_a_database_without_the_schema_stops_the_start(empty_database: str) -> None:

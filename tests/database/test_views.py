@@ -241,7 +241,7 @@ def test_doctor_finds_a_dead_sidecar_an_invalid_index_and_a_lost_table(shop: Sho
     assert "no sidecar is running" in told
     assert "has not answered for" in told
     assert "is not valid" in told
-    assert "the table of attachment 2 is gone" in told
+    assert "public.lost, of which title is attached, was dropped" in told
 
 
 def test_doctor_knows_a_database_without_dblink(connect: Connect, database16: str) -> None:

@@ -77,13 +77,13 @@ def test_a_row_that_kills_sidecars_becomes_a_failure(
     connection = connect()
     fill(connection, 1)
     connection.execute(
-        "update sidecar.pending set attempts = 2, lease_token = 1,"
+        "update sidecar.pending set attempts = 3, lease_token = 1,"
         " lease_until = now() - interval '1 s'"
     )
     sidecar_process(SIDECAR_LEASE_SECONDS="1", SIDECAR_MAX_ATTEMPTS="2").ready()
     wait_until_quiet(connection)
     error, attempts = connection.execute("select error, attempts from sidecar.failure").fetchone()  # type: ignore[misc]
-    assert (error, attempts) == ("crashed", 2)
+    assert (error, attempts) == ("crashed", 3)
     connection.execute("select sidecar.retry('note', 'body', error => 'crashed')")
     wait_until_quiet(connection)
     assert connection.execute("select body_embedding is not null from note").fetchone() == (True,)

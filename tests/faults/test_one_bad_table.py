@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from sidecar.encoder import Vectors
-from sidecar.records import Modality
+from sidecar.records import Modality, Vectors
 from sidecar.settings import Settings
 from tests.database.test_attached_tables import NOTE, scalar, wait_for
 from tests.database.test_rows import assert_right

@@ -71,9 +71,12 @@ def test_rows_are_counted_by_table_and_outcome(http_sidecar: StartHttp, connect:
     )
     wait_until_quiet(connection)
     until(
-        lambda: since("sidecar_rows_total", table="shop", column="title", outcome="embedded") == 5
+        lambda: (
+            since("sidecar_rows_total", table="public.shop", column="title", outcome="embedded")
+            == 5
+        )
     )
-    photo = {"table": "shop", "column": "photo"}
+    photo = {"table": "public.shop", "column": "photo"}
     until(lambda: since("sidecar_rows_total", **photo, outcome="embedded") == 4)
     until(lambda: since("sidecar_rows_total", **photo, outcome="failed") == 1)
     assert since("sidecar_row_failures_total", error="not_an_image") == 1
@@ -105,10 +108,12 @@ def test_what_waits_is_counted_by_age(http_sidecar: StartHttp, connect: Connect)
     connection.execute("insert into shop select n, 'x' from generate_series(1, 7) n")
     connection.execute("update sidecar.pending set due_at = clock_timestamp() + interval '1 h'")
     now = scrape(client)
-    assert figure(now, "sidecar_pending_rows", table="shop", column="title") == 7
-    assert figure(now, "sidecar_oldest_pending_seconds", table="shop", column="title") == 0
+    assert figure(now, "sidecar_pending_rows", table="public.shop", column="title") == 7
+    assert figure(now, "sidecar_oldest_pending_seconds", table="public.shop", column="title") == 0
     connection.execute("update sidecar.pending set due_at = clock_timestamp() - interval '1 h'")
-    oldest = figure(scrape(client), "sidecar_oldest_pending_seconds", table="shop", column="title")
+    oldest = figure(
+        scrape(client), "sidecar_oldest_pending_seconds", table="public.shop", column="title"
+    )
     assert 3600 <= oldest < 3700
 
 

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from sidecar import bundled
 from sidecar.bundled.drawings import draw
 from sidecar.errors import ServiceFault
-from sidecar.model import Model, Vectors
+from sidecar.model import Model
 from sidecar.prepare import prepare
-from sidecar.records import Prepared, Source
+from sidecar.records import Prepared, Source, Vectors
 from sidecar.settings import Settings
 from tests.model.reference import ORIGIN, OpenClip, load_with_openclip
 

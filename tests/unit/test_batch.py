@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,6 +78,16 @@ async def test_a_slow_model_gets_small_batches_so_that_a_question_need_not_wait(
     assert len(await batcher.next()) == 1
     batcher.learn(batch[:1], LONGEST_BATCH / 8)
     assert len(await batcher.next()) == 2  # grows by doubling, to 8 in the end
+
+
+async def test_a_batch_is_as_large_as_its_views() -> None:
+    batcher = grown({"image": 8})
+    crops = [replace(row(number, modality="image"), others=(TENSOR,) * 4) for number in range(3)]
+    batcher.put(crops)
+    assert [len(await batcher.next()) for _ in range(3)] == [1, 1, 1]
+    many = replace(crops[0], others=(TENSOR,) * 20)
+    batcher.put([many, row(9, modality="image")])
+    assert [len(await batcher.next()) for _ in range(2)] == [1, 1]  # alone, for it fits in none
 
 
 async def test_close_throws_away_what_waits_and_ends_the_model() -> None:
@@ -161,3 +172,21 @@ async def test_a_call_that_nobody_waits_for_takes_no_place() -> None:
     await moments()
     batcher.put([here])
     assert origins(await waiting) == [here.origin]
+
+
+async def test_a_call_that_nobody_waits_for_leaves_room_for_others_views() -> None:
+    batcher = grown({"text": 4})
+    gone, here = (replace(call(), others=(TENSOR,) * 3) for _ in range(2))
+    assert isinstance(gone.origin, Call)
+    gone.origin.answer.cancel()
+    batcher.put([gone, here, row(1)])
+    assert origins(await batcher.next()) == [here.origin]
+    assert origins(await batcher.next()) == [row(1).origin]
+
+
+async def test_a_batch_that_the_device_refused_is_halved_by_its_views() -> None:
+    batcher = grown({"image": 16})
+    batch = [replace(row(number, modality="image"), others=(TENSOR,) * 3) for number in range(4)]
+    batcher.shrink(batch)
+    batcher.put(batch)
+    assert [len(await batcher.next()) for _ in range(2)] == [2, 2]

@@ -33,9 +33,9 @@ begin
   if to_regrole('sidecar_admin') is not null then
     grant usage on schema sidecar to sidecar_admin;
     grant select on sidecar.model to sidecar_admin;
-    grant select, insert, update, delete
-      on sidecar.attachment, sidecar.pending, sidecar.failure, sidecar.progress
-      to sidecar_admin;
+    grant select, insert, update, delete on sidecar.attachment to sidecar_admin; -- of its own tables: guard_attachment
+    grant insert, update on sidecar.own_pending to sidecar_admin;
+    grant delete on sidecar.own_failure to sidecar_admin;
     for object in
       select c.oid::regclass as name
       from pg_class c
@@ -43,6 +43,10 @@ begin
     loop
       execute format('grant select on %s to sidecar_admin', object.name);
     end loop;
+    grant execute on function
+      sidecar.install_trigger_functions(integer),
+      sidecar.drop_trigger_functions(integer)
+    to sidecar_admin;
   end if;
 
   -- They run inside SECURITY DEFINER functions, and are not for anybody else.
@@ -51,7 +55,10 @@ begin
     sidecar.vectors_of(text[], bytea),
     sidecar.loopback(text),
     sidecar.loopback_address(),
-    sidecar.open_loopback(text, text)
+    sidecar.open_loopback(text, text),
+    sidecar.install_trigger_functions(integer),
+    sidecar.drop_trigger_functions(integer),
+    sidecar.forget_attachment()
   from public;
 end
 $$

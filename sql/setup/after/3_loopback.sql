@@ -9,6 +9,7 @@ declare
   password text := gen_random_uuid()::text || gen_random_uuid()::text;
   mapped record;
   already boolean;
+  made_before boolean;
 begin
   if not exists (select from pg_extension where extname = 'dblink') then
     return;
@@ -24,38 +25,56 @@ begin
   from pg_user_mappings u
   where u.srvname = 'sidecar_loopback' and u.usename = asker;
   already := found;
-  if already then
-    -- A restored database brings its mapping along, but not the role that we made for it.
-    if coalesce(mapped.login, '') not like 'sidecar\_loopback\_%' or to_regrole(quote_ident(mapped.login)) is not null then
-      return;
-    end if;
-    login := mapped.login;
-    password := coalesce(mapped.password, password);
+  made_before := mapped.login = login and mapped.password is not null and to_regrole(login) is not null;
+  -- A dump brings the mapping to our role of another database, or an empty one where the dumper could not read it.
+  if already and coalesce(mapped.login, mapped.password, 'sidecar_loopback_') not like 'sidecar\_loopback\_%' then
+    return;
   end if;
 
   begin
-    if to_regrole(login) is null then
+    if made_before then
+      null;
+    elsif to_regrole(login) is null then
       execute format('create role %I login noinherit password %L', login, password);
     else
       execute format('alter role %I login password %L', login, password);
     end if;
-    execute format('comment on role %I is %L', login, 'embed_text of ' || current_database() || ' asks with it');
+    if not made_before then
+      execute format('comment on role %I is %L', login, 'embed_text of ' || current_database() || ' asks with it');
+    end if;
     if not has_database_privilege(login, current_database(), 'connect') then
       execute format('grant connect on database %I to %I', current_database(), login);
     end if;
     execute format('grant usage on schema sidecar to %I', login);
+    if mapped.login <> login and to_regrole(quote_ident(mapped.login)) is not null then
+      execute format('revoke usage on schema sidecar from %I', mapped.login);
+    end if;
+    begin
+      -- What is cut short on the loopback, by a restart for one, leaves no question in the log either.
+      execute format('alter role %I set log_min_error_statement = panic', login);
+    exception
+      when insufficient_privilege then
+        null;
+    end;
   exception
     when insufficient_privilege then
+      if already and to_regrole(quote_ident(mapped.login)) is not null then
+        return;
+      end if;
       login := asker;
       password := nullif(current_setting('sidecar.loopback_password', true), '');
       raise notice 'embed_text connects to this database as %: % may not create roles', asker, current_user
         using hint = 'Whoever can call functions of dblink after embed_text can then act as that role; a role that may create roles avoids this.';
   end;
-  if not already then
-    execute format('create user mapping for %I server sidecar_loopback options (user %L)', asker, login);
-    if password is not null then
-      execute format('alter user mapping for %I server sidecar_loopback options (add password %L)', asker, password);
-    end if;
+  if made_before then
+    return;
+  end if;
+  if already then
+    execute format('drop user mapping for %I server sidecar_loopback', asker);
+  end if;
+  execute format('create user mapping for %I server sidecar_loopback options (user %L)', asker, login);
+  if password is not null then
+    execute format('alter user mapping for %I server sidecar_loopback options (add password %L)', asker, password);
   end if;
 exception
   when insufficient_privilege then

@@ -1,28 +1,29 @@
 -- What attach made is made again with the current text: trigger functions, and the rights of a role sidecar_worker that
--- may be younger than the attachment. Attachments of tables that were dropped are forgotten.
+-- may be younger than the attachment. Attachments that lost their table or
+-- a column are forgotten, but where another table has taken the place: then sidecar.doctor() says so.
 do $$
 declare
   x record;
 begin
+  perform sidecar.note_columns();
   for x in
-    select a.id, a.target, c.oid is null as gone, i.indexrelid as key_index
+    select a.id, a.target, a as attachment, c.oid is null as gone
     from sidecar.attachment a
     left join pg_class c on c.oid = a.target
-    left join pg_index i on i.indrelid = a.target and i.indisprimary
     order by a.id
     for update of a
   loop
-    if x.gone then
-      delete from sidecar.pending where attachment = x.id;
-      delete from sidecar.failure where attachment = x.id;
-      delete from sidecar.progress where attachment = x.id;
-      delete from sidecar.attachment where id = x.id;
-      perform sidecar.drop_trigger_functions(x.id);
+    if sidecar.replacement_of(x.attachment) is null and sidecar.forget_lost(x.id) or x.gone then
       continue;
     end if;
-    update sidecar.attachment
-    set key_index = x.key_index
-    where id = x.id and key_index <> x.key_index;
+    begin
+      perform sidecar.make_worker_views(x.id);
+    exception
+      when insufficient_privilege then
+        raise notice 'let the owner of % run: SELECT sidecar.make_worker_views(%)', x.target, x.id;
+      when null_value_not_allowed then
+        null;
+    end;
     perform sidecar.install_trigger_functions(x.id);
     begin
       perform sidecar.grant_to_worker(x.id);

@@ -1,9 +1,14 @@
--- vector is needed; dblink only by embed_text inside a query, so its absence is a notice.
+-- vector is needed; dblink only by embed_text inside a query, so its absence is a notice. They go where the search_path of
+-- whoever migrates says, which holds for nothing else here.
 do $$
+declare
+  narrow constant text := current_setting('search_path');
 begin
   if not exists (select from pg_extension where extname = 'vector') then
     begin
+      perform set_config('search_path', current_setting('sidecar.search_path'), true);
       create extension vector;
+      perform pg_catalog.set_config('search_path', narrow, true);
     exception
       when undefined_file or feature_not_supported then
         raise exception 'pgvector is not installed on this server'
@@ -17,7 +22,9 @@ begin
   end if;
   if not exists (select from pg_extension where extname = 'dblink') then
     begin
+      perform set_config('search_path', current_setting('sidecar.search_path'), true);
       create extension dblink;
+      perform pg_catalog.set_config('search_path', narrow, true);
       -- How the way back knows that it may drop it.
       comment on extension dblink is 'made by sidecar migrate, for sidecar.embed_text';
     exception

@@ -1,5 +1,5 @@
--- Where pgvector and dblink live differs between clouds. What is created below finds their types through this
--- path, and functions that say SET search_path FROM CURRENT keep it. It ends with the transaction.
+-- Where pgvector and dblink live differs between clouds. Signatures of functions and columns of tables, made next, find their
+-- types through this path; what is installed after them does not need it, and gets the narrow one again.
 select set_config(
   'search_path',
   (

@@ -1,0 +1,2 @@
+-- Names after a RENAME, numbers after pg_restore
+select sidecar.note_columns()
