@@ -89,6 +89,7 @@ class Queue:
         self._finished = asyncio.Event()
         self._marks = Marks()
         self._spent: deque[tuple[int, str]] = deque()
+        self._taken: dict[tuple[int, str, int], float] = {}
         self._unsettled: list[Verdict] = []
         # Outlives the cancelling of its caller: what it leases must be known to release_all.
         self._claiming: asyncio.Future[list[Claim]] | None = None
@@ -151,6 +152,7 @@ class Queue:
 
     def _hold(self, claims: list[Claim]) -> list[Claim]:
         self.held.update((_identity(claim), claim) for claim in claims)
+        self._taken.update(dict.fromkeys(map(_identity, claims), time.monotonic()))
         self.held_by.update(claim.modality for claim in claims)
         return claims
 
@@ -166,8 +168,12 @@ class Queue:
         self._spent = deque(row[:2] for row in rows if not row["crashed_alone"])
 
     async def renew(self) -> None:
-        """Lengthens the leases of all held claims."""
-        claims = list(self.held.values())
+        """Lengthens the leases of claims that are held for a quarter of a lease already.
+
+        Most are written sooner; and one that is renewed while it is written would be passed over.
+        """
+        old = time.monotonic() - self._lease / 4
+        claims = [claim for key, claim in self.held.items() if self._taken[key] <= old]
         if claims:
             await self._pool.execute(
                 statement("renew"),
@@ -185,6 +191,7 @@ class Queue:
         """Forgets claims whose vectors are written."""
         for claim in claims:
             if self.held.pop(_identity(claim), None):
+                del self._taken[_identity(claim)]
                 self.held_by[claim.modality] -= 1
         self._finished.set()
 

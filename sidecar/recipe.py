@@ -87,7 +87,12 @@ class Recipe:
 
 
 def pooled(vectors: Vectors, counts: Sequence[int]) -> Vectors:
-    """Unit vectors (len(counts), width) from those of the views (sum(counts), width), in order."""
+    """Unit vectors (len(counts), width) from those of the views (sum(counts), width), in order.
+
+    Raises ValueError where these are not as many.
+    """
+    if len(vectors) != sum(counts):
+        raise ValueError(f"the model gave {len(vectors)} vectors for {sum(counts)} inputs")
     if len(vectors) == len(counts):
         return vectors
     starts = np.cumsum([0, *counts[:-1]])

@@ -90,9 +90,10 @@ class Threads:
             if isinstance(outcome, RowFault):
                 faults.append((part[0].origin, outcome))
             else:
+                vectors = pooled(outcome, [len(prepared.views) for prepared in part])
                 embedded += [
                     Embedded(prepared.origin, vector, prepared.truncated)
-                    for prepared, vector in zip(part, outcome, strict=True)
+                    for prepared, vector in zip(part, vectors, strict=True)
                 ]
         self.seconds = time.perf_counter() - began
         return embedded, faults
@@ -100,10 +101,9 @@ class Threads:
     async def _encode(self, batch: list[Prepared]) -> Vectors:
         views = [view for prepared in batch for view in prepared.views]
         with metrics.timed("model", batch[0].modality):
-            vectors = await asyncio.get_running_loop().run_in_executor(
+            return await asyncio.get_running_loop().run_in_executor(
                 self._device, self._encode_all, batch[0].modality, views
             )
-        return pooled(vectors, [len(prepared.views) for prepared in batch])
 
     def stop(self) -> None:
         """Lets what runs end by itself; starts nothing more."""

@@ -53,16 +53,15 @@ begin
   end if;
   -- Source rows first, in key order, so that two sidecars cannot deadlock, with the queue rows that still are the ones
   -- that were claimed; it waits for neither, whoever holds them. Then the vectors of exactly those. The vectors stay in their
-  -- array until the end (3 kB a row through a sort and two CTEs took as long as all the rest). A source row is not found
-  -- by ctid: one that changed between the snapshot and the lock is at another, which the UPDATE would not see; of a queue
-  -- row that is as well, for its result is thrown away.
+  -- array until the end (3 kB a row through a sort and two CTEs took as long as all the rest). Neither is found by
+  -- ctid: a row that was updated between the snapshot and the lock is at another one, which this statement does not see.
   -- The table's own triggers find what they name by the path of the sidecar's role, as in any other session.
   write := format(
     'with path as materialized (
       select set_config(''search_path'', current_setting(''sidecar.search_path'', true), true)
     ),
     locked as materialized (
-      select k.*, p.ctid as place
+      select k.*
       from path
       cross join unnest($1::jsonb[], $2::bigint[], $3::bigint[])
         with ordinality as k (key, token, generation, position)
@@ -80,7 +79,8 @@ begin
     done as (
       delete from sidecar.pending p
       using locked k
-      where p.ctid = k.place
+      where p.attachment = %6$s
+        and p.key = k.key
       returning k.position, k.key
     ),
     written as (

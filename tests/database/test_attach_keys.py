@@ -87,7 +87,7 @@ def test_a_composite_key_is_backfilled_and_followed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if slices > 1:
-        monkeypatch.setattr("sidecar.sweep.FEED_SLICE", 40)
+        monkeypatch.setattr("sidecar.slices.MOST", 40)
     connection, abroad = connect(), connect()
     connection.execute(
         "create table note"

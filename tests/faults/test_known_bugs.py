@@ -28,6 +28,7 @@ from sidecar.database import create_pool
 from sidecar.errors import ServiceFault
 from sidecar.queue import Queue
 from sidecar.records import Modality, Verdict
+from sidecar.sessions import Connection as Session
 from sidecar.statements import statement
 from tests.database.test_attached_tables import scalar, wait_for
 from tests.database.test_rows import assert_right
@@ -157,7 +158,7 @@ def test_an_attempt_is_committed_before_anything_can_fail(connect: Connect, live
 def test_one_bad_attachment_does_not_stall_every_other(
     connect: Connect, live: Start, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setattr("sidecar.database.LOCK_TIMEOUT", "300ms")
+    monkeypatch.setitem(Session.arguments["server_settings"], "lock_timeout", "300ms")
     monkeypatch.setattr("sidecar.ledger.REFUSED_DELAY", 1.0)
     connection, migration = connect(), connect()
     attach(connection, "bad")
@@ -260,7 +261,9 @@ async def test_a_row_queued_between_connecting_and_listening_is_not_lost(
 
     async def connect_late() -> asyncpg.Connection:
         made = await connect_sidecar(database)
-        connection.execute("update sidecar.bell set asleep_until = now() + interval '1 hour'")
+        connection.execute(
+            "select setval('sidecar.bell', extract(epoch from now())::bigint + 3600)"
+        )
         fill(connection, 1)  # rings, and nobody listens yet
         return made
 
@@ -285,7 +288,9 @@ async def test_a_row_queued_between_the_last_look_and_falling_asleep_is_not_lost
     fill(connection, 1)  # after the last look, and nobody is said to sleep: it does not ring
     # Falls asleep, and looks once more instead of sleeping at once.
     await asyncio.wait_for(bell.rest(busy=False), 20)
-    assert scalar(connection, "select asleep_until > clock_timestamp() from sidecar.bell")
+    assert scalar(
+        connection, "select last_value > extract(epoch from clock_timestamp()) from sidecar.bell"
+    )
     await pool.close()
 
 
@@ -383,7 +388,7 @@ async def test_a_claim_takes_no_more_than_its_limit(
 
     async def disturb() -> None:  # rows that change under the claim make it look again
         for number in range(40):
-            table = f"text_{number % 5}"
+            table = f"public.text_{number % 5}"
             await pool.execute(f"update {table} set body = body || '.' where id % 7 = {number % 7}")
 
     await asyncio.gather(*(claim() for _ in range(4)), disturb())

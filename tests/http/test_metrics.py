@@ -88,9 +88,12 @@ def test_rows_are_counted_by_table_and_outcome(http_sidecar: StartHttp, connect:
         for modality in ("image", "text"):
             name = "sidecar_stage_duration_seconds_count"
             assert since(name, stage=stage, modality=modality) > 0, (stage, modality)
-    assert since("sidecar_queue_wait_seconds_count", modality="image") == 5
-    assert since("sidecar_queue_wait_seconds_count", modality="text") == 5
-    assert since("sidecar_batch_items_sum", modality="text") == 5
+    # Both columns are written in the same rows: who meets the other's lock comes back.
+    again = since("sidecar_rows_total", **photo, outcome="returned")
+    assert since("sidecar_queue_wait_seconds_count", modality="image") == 5 + again
+    again = since("sidecar_rows_total", table="public.shop", column="title", outcome="returned")
+    assert since("sidecar_queue_wait_seconds_count", modality="text") == 5 + again
+    assert since("sidecar_batch_items_sum", modality="text") == 5 + again
 
     def change_rings() -> bool:  # once the sidecar sleeps
         connection.execute("update shop set title = title || '!' where id = 2")

@@ -88,6 +88,11 @@ def test_one_view_each_is_left_as_it_is() -> None:
     assert pooled(vectors, [1, 1, 1]) is vectors
 
 
+def test_vectors_that_are_missing_are_noticed() -> None:
+    with pytest.raises(ValueError, match="2 vectors for 3 inputs"):
+        pooled(np.ones((2, 2), dtype=np.float32), [1, 1, 1])
+
+
 def test_the_name_tells_recipes_apart() -> None:
     settings = [
         Settings(),
