@@ -1,6 +1,7 @@
 """Prepared -> batches of one modality: questions first, then rows in the order of their lanes.
 
-An idle model never waits for a batch to fill: it gets what is there.
+An idle model never waits for a batch to fill: it gets what is there. What arrives while it works
+shares the next batch.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 
-from sidecar.records import Modality, Prepared, Question
+from sidecar.records import Call, Claim, Modality, Prepared
 
 LANES = 4
 # Seconds that one batch may keep the model from a question, as far as the last batch can tell.
@@ -21,8 +23,12 @@ REFUSAL_LASTS = 60.0
 class Batcher:
     """What is prepared and waits for the model, by modality and lane."""
 
-    def __init__(self, limits: dict[Modality, int]) -> None:
+    def __init__(self, limits: dict[Modality, int], window: float = 0.0) -> None:
+        """`window`: seconds for which rows are kept back for the question after a question."""
         self.limits = limits
+        self._window = window
+        self._asked = False
+        self._keep_until = self._served_rows = -LONGEST_BATCH
         self._waiting: dict[Modality, list[deque[Prepared]]] = {
             modality: [deque() for _ in range(LANES)] for modality in limits
         }
@@ -35,7 +41,7 @@ class Batcher:
     def put(self, prepared: list[Prepared]) -> None:
         """Adds model inputs; never blocks, for what is in the pipeline is bounded by the claims."""
         for item in prepared:
-            lane = 0 if isinstance(item.origin, Question) else item.origin.lane
+            lane = item.origin.lane if isinstance(item.origin, Claim) else 0
             self._waiting[item.modality][lane].append(item)
         if prepared and not self.closed:
             self._arrived.set()
@@ -62,7 +68,7 @@ class Batcher:
     def shrink(self, batch: list[Prepared]) -> None:
         """The device could not do this batch, perhaps for its size: the next ones are smaller."""
         modality = batch[0].modality
-        self._refused[modality] = (max(1, len(batch) // 2), time.monotonic())
+        self._refused[modality] = (max(1, _views(batch) // 2), time.monotonic())
         self._sizes[modality] = min(self._sizes[modality], self._ceiling(modality))
 
     def _ceiling(self, modality: Modality) -> int:
@@ -73,15 +79,39 @@ class Batcher:
         return half << min(doublings, 32)
 
     async def next(self) -> list[Prepared]:
-        """The next batch, as soon as anything waits; empty only after close."""
+        """The next batch, as soon as anything waits; empty only after close.
+
+        Rows that wait alone are kept back for a moment after a question was served.
+        """
+        self._note_served()
         while not self.closed:
             modality = self._best()
-            if modality is not None:
+            pause = None if modality is None else self._pause()
+            if modality is not None and not pause:
                 self._last = modality
-                return self._take(modality)
+                if batch := self._take(modality):
+                    self._asked = not isinstance(batch[0].origin, Claim)
+                    return batch
+                continue
             self._arrived.clear()
-            await self._arrived.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), pause)
         return []
+
+    def _note_served(self) -> None:
+        """The last batch is done: clients that follow one question with the next come now."""
+        if self._asked:
+            self._keep_until = time.monotonic() + self._window
+        else:
+            self._served_rows = time.monotonic()
+
+    def _pause(self) -> float:
+        """For how long rows are kept back, s. Else every question after the first would wait behind
+        a batch of rows. Questions that never end get LONGEST_BATCH, then rows one batch."""
+        if any(lanes[0] for lanes in self._waiting.values()):
+            return 0.0
+        until = min(self._keep_until, self._served_rows + LONGEST_BATCH)
+        return max(0.0, until - time.monotonic())
 
     def _best(self) -> Modality | None:
         """The modality of the best lane; where both have rows in it, they take turns."""
@@ -98,8 +128,11 @@ class Batcher:
         room = self._sizes[modality]
         for waiting in self._waiting[modality]:
             while waiting and (not batch or len(waiting[0].views) <= room):
-                batch.append(waiting.popleft())
-                room -= len(batch[-1].views)
+                item = waiting.popleft()
+                if isinstance(item.origin, Call) and item.origin.answer.done():
+                    continue  # whoever asked has gone
+                batch.append(item)
+                room -= len(item.views)
         return batch
 
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 import asyncpg
 
+from sidecar import metrics
 from sidecar.database import RETRYABLE
 from sidecar.statements import statement
 
@@ -102,14 +103,22 @@ class Bell:
         """Listens until the connection is lost."""
         gone = asyncio.Event()
         connection.add_termination_listener(lambda _: gone.set())
-        await connection.add_listener("sidecar", lambda *_: self.work.set())
-        await connection.add_listener("sidecar_request", lambda *_: self.question.set())
+        await connection.add_listener("sidecar", self._rung_for_work)
+        await connection.add_listener("sidecar_request", self._rung_for_question)
         self.backend_pid = await connection.fetchval("select pg_backend_pid()")
         self.listening.set()
         self.work.set()
         self.question.set()
         await _until(gone, connection)
         log.warning("listen_lost")
+
+    def _rung_for_work(self, *_: object) -> None:
+        metrics.rung("rows")
+        self.work.set()
+
+    def _rung_for_question(self, *_: object) -> None:
+        metrics.rung("questions")
+        self.question.set()
 
     async def rest(self, busy: bool) -> None:
         """Returns when work may be there: rung, or after a poll interval that grows while nothing
@@ -125,14 +134,17 @@ class Bell:
             await asyncio.wait_for(self.work.wait(), seconds)
         except TimeoutError:
             self._polls += 1
+            metrics.polled("rows")
         self.work.clear()
 
     async def wait_for_question(self) -> None:
         """Returns when a request may wait: rung, or after a second; sooner where none can ring."""
-        with suppress(TimeoutError):
+        try:
             await asyncio.wait_for(
                 self.question.wait(), POLLS[-1] if self.backend_pid else DEAF_POLL
             )
+        except TimeoutError:
+            metrics.polled("questions")
         self.question.clear()
 
     async def wake(self) -> None:

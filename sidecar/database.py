@@ -13,7 +13,7 @@ import asyncpg
 import numpy as np
 from sqlalchemy import URL, make_url
 
-from sidecar import sessions
+from sidecar import metrics, sessions
 
 log = logging.getLogger("sidecar.database")
 Result = TypeVar("Result")
@@ -133,6 +133,7 @@ async def persistently(
             if isinstance(error, unless) and not schema_gone(error):
                 raise
             report(error, what, delay)
+            metrics.DATABASE_RETRIES.labels(what).inc()
         await asyncio.sleep(delay)
         delay = min(delay * 2, 5.0)
 

@@ -37,5 +37,13 @@ class ServiceFault(SidecarError):
     row."""
 
 
+class Busy(ServiceFault):
+    """More is asked than there is room for; ask again after `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class SettingsError(SidecarError):
     """The environment or the call holds mistakes; the message lists all of them."""

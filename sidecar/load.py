@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from sidecar import metrics
 from sidecar.database import REFUSED, persistently
 from sidecar.errors import HostFault, RowFault
 from sidecar.faults import judge
@@ -146,7 +147,8 @@ async def _fetch(
 
 
 async def _read(pool: asyncpg.Pool, attachment: Attachment, claims: list[Claim]) -> Loaded:
-    contents = await _values(pool, attachment.load, claims)
+    with metrics.timed("load", attachment.modality):
+        contents = await _values(pool, attachment.load, claims)
     sources: list[Source] = []
     gone: list[Verdict] = []
     for position, claim in enumerate(claims, start=1):

@@ -14,6 +14,7 @@ import asyncpg
 from sidecar.attachments import Attachments
 from sidecar.batch import Batcher
 from sidecar.bell import Bell
+from sidecar.calls import Calls
 from sidecar.database import REFUSED, RETRYABLE, persistently
 from sidecar.encoder import Encoder
 from sidecar.errors import ServiceFault
@@ -21,12 +22,12 @@ from sidecar.ledger import Ledger
 from sidecar.load import Loader
 from sidecar.prepare import prepare
 from sidecar.queue import Queue
-from sidecar.records import Claim, Embedded, Question, Source
+from sidecar.records import Claim, Embedded, Modality, Source
 from sidecar.request import Requests
 from sidecar.settings import Settings
 from sidecar.signals import Signal, silent
 from sidecar.threads import Threads
-from sidecar.write import Result, write
+from sidecar.write import Result, by_attachment, write
 
 WRITERS = 3
 
@@ -42,14 +43,16 @@ class Pipeline:
         settings: Settings,
         signal: Signal = silent,
     ) -> None:
+        self._pool, self._bell, self._signal, self._settings = pool, bell, signal, settings
         self.attachments = Attachments(pool, model.name)
         self.queue = Queue(pool, model.name, settings.lease_seconds, settings.max_attempts)
         self.requests = Requests(pool, model.name)
         self.ledger = Ledger(self.queue, self.requests, settings.max_attempts)
-        self._pool, self._bell, self._signal = pool, bell, signal
+        self.calls = Calls(lambda s: self._tasks.create_task(self._prepare(s)), settings.http_queue)
         self._loader = Loader(pool, settings)
         self._threads = Threads(partial(prepare, model=model), model.encode, settings)
-        self._batcher = Batcher({"image": settings.batch_size, "text": settings.text_batch_size})
+        most: dict[Modality, int] = {"image": settings.batch_size, "text": settings.text_batch_size}
+        self._batcher = Batcher(most, settings.batch_window_ms / 1000)
         self._results: asyncio.Queue[list[Result]] = asyncio.Queue(WRITERS)
         self._tasks, self._modelled = asyncio.TaskGroup(), asyncio.Event()
 
@@ -120,14 +123,11 @@ class Pipeline:
         self._modelled.set()
 
     async def _deliver(self, embedded: list[Embedded]) -> None:
-        answers = [result for result in embedded if isinstance(result.origin, Question)]
-        if answers:
+        if answers := [result for result in embedded if not isinstance(result.origin, Claim)]:
             await self._signal("before_reply")
-            await persistently(partial(self.requests.answer, answers), "answer")
-        rows = [(result.origin, result) for result in embedded if isinstance(result.origin, Claim)]
-        rows.sort(key=lambda row: row[0].attachment)
-        for _, group in groupby(rows, lambda row: row[0].attachment):
-            await self._results.put(list(group))
+            await self.ledger.answer(answers)
+        for results in by_attachment(embedded):
+            await self._results.put(results)
 
     async def _write(self) -> None:
         while True:

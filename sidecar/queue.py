@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from sidecar import metrics
 from sidecar.records import Claim, Modality, Room, Verdict
 from sidecar.statements import statement
 
@@ -133,6 +134,7 @@ class Queue:
         claims = [Claim(*row[:-1]) for row in rows]
         due, took = [row["due_at"] for row in rows], time.monotonic() - began
         self._marks.note(claims, due, sum(room.values()), took, all_lanes=not self.full)
+        metrics.WAITS.observe((row["modality"], row["due_at"]) for row in rows)
         claims.sort(key=lambda claim: (claim.lane, claim.attachment))
         return self._hold(claims)
 
@@ -211,7 +213,8 @@ class Queue:
             [verdict.message for verdict in verdicts],
         )
         self.finish([verdict.claim for verdict in verdicts])
-        self._unsettled.extend(verdicts[row["position"] - 1] for row in rows)
+        self._unsettled.extend(verdicts[row["position"] - 1] for row in rows if not row["lost"])
+        metrics.LEASES_LOST.inc(sum(row["lost"] for row in rows))
 
     async def settle_rest(self) -> None:
         """Tries again what settle had to pass over."""

@@ -6,6 +6,7 @@ Every record carries the one before it, so that any stage can give a row back wi
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,7 +41,14 @@ class Question:
     position: int
 
 
-Origin = Claim | Question
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One text or image that somebody in this process waits for; who gave up has cancelled it."""
+
+    answer: asyncio.Future[Embedded]
+
+
+Origin = Claim | Question | Call
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from sidecar import metrics
 from sidecar.database import Vector, binary_of
 from sidecar.records import Embedded, Modality, Question, Source
 from sidecar.statements import statement
@@ -29,6 +30,8 @@ class _Request:
     modality: Modality
     vectors: list[bytes | None]
     digests: list[bytes | None]
+    waited: float
+    """Seconds from its asking until it was taken."""
     taken: float = field(default_factory=time.monotonic)
     wanted: dict[int, list[int]] = field(default_factory=dict)
     """Position that was sent to the model -> all positions with the same content."""
@@ -56,9 +59,12 @@ class Requests:
             if number in self._open:
                 continue
             if row["texts"] is None:
-                taken[number], questions = _open_image(number, row["image"])
+                taken[number], questions = _open_image(number, row["image"], row["waited"])
             else:
-                taken[number], questions = _open_texts(number, row["texts"], row["known"])
+                taken[number], questions = _open_texts(number, row)
+                misses = sum(map(len, taken[number].wanted.values()))
+                metrics.CACHE_MISSES.inc(misses)
+                metrics.CACHE_HITS.inc(sum(vector is not None for vector in row["known"]))
             sources.extend(questions)
         await self._reply({n: request for n, request in taken.items() if not request.wanted})
         self._open.update((n, request) for n, request in taken.items() if request.wanted)
@@ -92,6 +98,7 @@ class Requests:
         The code `unavailable` blames the service, any other code the question.
         """
         if self._open.pop(question.request, None) is not None:
+            metrics.count_request("sql", "unavailable" if code == "unavailable" else "refused")
             await self._pool.execute(statement("refuse_request"), question.request, code, message)
 
     async def refuse_all(self, message: str) -> None:
@@ -110,23 +117,27 @@ class Requests:
         if items:
             columns = [list(column) for column in zip(*items, strict=True)]
             await self._pool.execute(statement("reply"), *columns, self._model)
+        for request in requests.values():
+            seconds = request.waited + time.monotonic() - request.taken
+            metrics.count_request("sql", "answered", seconds)
 
     def _forget_old(self) -> None:
         oldest = time.monotonic() - FORGET_SECONDS
         for number in [n for n, request in self._open.items() if request.taken < oldest]:
             del self._open[number]
+            metrics.count_request("sql", "abandoned")
 
 
-def _open_image(number: int, image: bytes) -> tuple[_Request, list[Source]]:
-    request = _Request("image", [None], [hashlib.sha256(image).digest()], wanted={0: [0]})
+def _open_image(number: int, image: bytes, waited: float) -> tuple[_Request, list[Source]]:
+    request = _Request("image", [None], [hashlib.sha256(image).digest()], waited, wanted={0: [0]})
     return request, [Source(Question(number, 0), "image", image)]
 
 
-def _open_texts(
-    number: int, texts: list[str | None], known: list[Vector | None]
-) -> tuple[_Request, list[Source]]:
+def _open_texts(number: int, row: asyncpg.Record) -> tuple[_Request, list[Source]]:
+    texts: list[str | None] = row["texts"]
+    known: list[Vector | None] = row["known"]
     vectors = [None if vector is None else binary_of(vector) for vector in known]
-    request = _Request("text", vectors, [None] * len(texts))
+    request = _Request("text", vectors, [None] * len(texts), row["waited"])
     first: dict[str, int] = {}
     for position, (text, vector) in enumerate(zip(texts, known, strict=True)):
         if text is None or vector is not None:

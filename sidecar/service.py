@@ -14,11 +14,13 @@ from typing import Any
 
 import asyncpg
 
+from sidecar import __version__, metrics
 from sidecar.bell import Bell
 from sidecar.database import CHANGED, RETRYABLE, connect, create_pool, persistently, report
 from sidecar.encoder import Encoder
 from sidecar.errors import ServiceFault
 from sidecar.pipeline import Pipeline
+from sidecar.presence import Presence
 from sidecar.reconcile import Reconciler
 from sidecar.settings import Settings
 from sidecar.signals import Signal, silent
@@ -37,6 +39,7 @@ UPKEEP = 2.0
 SETTLE = 0.25
 # Of the 10 s in which a sidecar must be gone after SIGTERM: for what the model has, for farewell.
 DRAIN, FAREWELL = 6.0, 2.0
+STOPPED = "The sidecar stopped; ask again."
 
 
 async def serve(
@@ -46,6 +49,7 @@ async def serve(
     stop: asyncio.Event,
     ready: Callable[[], None] = lambda: None,
     signal: Signal = silent,
+    presence: Presence | None = None,
 ) -> None:
     """Runs until `stop` is set; then finishes the batch in the model and gives the other leases
     back.
@@ -61,7 +65,11 @@ async def serve(
         pipeline = Pipeline(pool, bell, model, settings, signal)
         heart = Heart(pool, model.name, model.device)
         await persistently(partial(heart.beat, None, 0.0), "heartbeat")
-        await _run(direct, pool, register, bell, pipeline, heart, settings, stop, ready)
+        presence = presence or Presence()
+        presence.model, presence.pool = model, pool
+        metrics.describe(__version__, model.name, model.device)
+        presence.beat()
+        await _run(direct, pool, register, bell, pipeline, heart, settings, stop, ready, presence)
     finally:
         try:
             async with asyncio.timeout(1):
@@ -101,6 +109,7 @@ async def _run(
     settings: Settings,
     stop: asyncio.Event,
     ready: Callable[[], None],
+    presence: Presence,
 ) -> None:
     async def beat() -> None:
         bell.listening.clear()
@@ -108,6 +117,7 @@ async def _run(
         if not await heart.beat(bell.backend_pid, rate):
             log.warning("schema_new")
             await register()
+        presence.beat()
 
     indexes = Indexes(partial(connect, direct))
     reconciler = Reconciler(pool, heart.model, settings.sweep_seconds)
@@ -132,6 +142,8 @@ async def _run(
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
     # What torch and its like made at import stays for good: no collection need walk over it again.
     gc.freeze()
+    await asyncio.sleep(0)  # until the pipeline's tasks run
+    presence.calls = pipeline.calls
     log.info("ready")
     ready()
     try:
@@ -140,10 +152,13 @@ async def _run(
             if task.done():
                 task.result()
         log.info("stopping")
+        presence.stopping = True
+        pipeline.calls.close(STOPPED)
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN):
                 await pipeline.drain()
     finally:
+        pipeline.calls.refuse_all(STOPPED)
         for task in (background, work, stopped):
             task.cancel()
         await asyncio.gather(background, work, stopped, return_exceptions=True)
@@ -151,7 +166,7 @@ async def _run(
             async with asyncio.timeout(FAREWELL):
                 if work.cancelled():  # else a row may have ended it: its attempt stays charged
                     await pipeline.queue.release_all()
-                await pipeline.requests.refuse_all("The sidecar stopped; ask again.")
+                await pipeline.requests.refuse_all(STOPPED)
                 await pipeline.ledger.tally.store(pool)
                 await heart.stop()
         log.info("stopped")

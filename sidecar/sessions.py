@@ -127,8 +127,12 @@ async def connect(url: str) -> Connection:
     with suppress(asyncpg.ProtocolViolationError):
         connection = await _open(url, Connection)
         promised = connection.get_server_pid()
-        if await connection.fetchval("select pg_catalog.pg_backend_pid()") == promised:
-            return connection
+        try:
+            if await connection.fetchval("select pg_catalog.pg_backend_pid()") == promised:
+                return connection
+        except BaseException:  # such as a stop just now
+            connection.terminate()
+            raise
         await connection.close()
     return await _open(url, PooledConnection)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import math
 import os
@@ -81,6 +82,18 @@ class Settings:
     """Most requests to one host at a time; more is faster where the host can bear it."""
     fetch_bytes: int = 256 * 1024 * 1024
     """Most bytes of fetched contents in memory; where it is full, fetching waits."""
+    http: str | None = None
+    """`host:port` where HTTP is answered, or `off`; None: 127.0.0.1:9000 where that is free."""
+    token: str | None = None
+    """What HTTP clients must show (bearer); None: nothing, which only a loopback address allows."""
+    http_timeout: float = 30.0
+    """Longest time of an HTTP request, s, from its first byte to its answer; then it fails."""
+    http_queue: int = 1024
+    """Most texts and pictures asked over HTTP that wait at a time; more are sent away (429)."""
+    http_texts: int = 256
+    """Most texts in one HTTP request."""
+    batch_window_ms: float = 10.0
+    """Rows wait this long, ms, after an answer for the next question; 0: they never do."""
     log_format: str | None = None
     """`human` or `json`; None: human on a terminal, JSON elsewhere."""
     log_level: str = "info"
@@ -99,7 +112,9 @@ def _choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def _number(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
+def _number(
+    kind: Callable[[str], Any], least: float, most: float = math.inf
+) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             value = kind(text)
@@ -107,6 +122,8 @@ def _number(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
             raise ValueError(f"must be a number, at least {least:g}") from None
         if not math.isfinite(value) or value < least:
             raise ValueError(f"must be at least {least:g}")
+        if value > most:
+            raise ValueError(f"must be at most {most:g}")
         return value
 
     return parse
@@ -186,6 +203,40 @@ def _is_header(header: tuple[str, Any]) -> bool:
     )
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[IPv6]:port`. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not colon or not bare or (":" in bare) != host.startswith("["):
+        raise ValueError("must be host:port, as in 127.0.0.1:9000 or [::1]:9000, or off")
+    if not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("must end with a port from 0 to 65535 (0: any that is free)")
+    return bare, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _address(text: str) -> str:
+    value = text.strip()
+    if value.lower() == "off":
+        return "off"
+    split_address(value)
+    return value
+
+
+def _token(text: str) -> str:
+    value = text.strip()
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", value):
+        raise ValueError("must be 16 characters or more out of A-Z a-z 0-9 - . _ ~ + / (then =)")
+    return value
+
+
 def _url(text: str) -> str:
     if not text.startswith(("postgresql://", "postgres://")):
         raise ValueError(
@@ -225,12 +276,35 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "SIDECAR_FETCH_SECONDS": ("fetch_seconds", _number(float, 1)),
     "SIDECAR_FETCHES_PER_HOST": ("fetches_per_host", _number(int, 1)),
     "SIDECAR_FETCH_BYTES": ("fetch_bytes", _number(int, 1)),
+    "SIDECAR_HTTP": ("http", _address),
+    "SIDECAR_TOKEN": ("token", _token),
+    "SIDECAR_HTTP_TIMEOUT": ("http_timeout", _number(float, 1)),
+    "SIDECAR_HTTP_QUEUE": ("http_queue", _number(int, 1)),
+    "SIDECAR_HTTP_TEXTS": ("http_texts", _number(int, 1)),
+    "BATCH_WINDOW_MS": ("batch_window_ms", _number(float, 0, 20)),
     "SIDECAR_LOG_FORMAT": ("log_format", _choice("human", "json")),
     "SIDECAR_LOG_LEVEL": ("log_level", _choice("debug", "info", "warning", "error")),
 }
 
-SECRETS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "HF_TOKEN", "SIDECAR_URL_HEADERS")
+SECRETS = (
+    "DATABASE_URL",
+    "DATABASE_DIRECT_URL",
+    "HF_TOKEN",
+    "SIDECAR_TOKEN",
+    "SIDECAR_URL_HEADERS",
+)
 """Never shown in a message."""
+
+
+def _unguarded(settings: Settings) -> list[str]:
+    if settings.http is None or settings.http == "off" or settings.token:
+        return []
+    if is_loopback(split_address(settings.http)[0]):
+        return []
+    return [
+        f"SIDECAR_HTTP={settings.http}: other machines reach this address, so it needs"
+        " SIDECAR_TOKEN; python -c 'import secrets; print(secrets.token_urlsafe())' makes one"
+    ]
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -256,6 +330,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
             mistakes.append(
                 f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "")
             )
+    if not any(mistake.startswith(("SIDECAR_HTTP", "SIDECAR_TOKEN")) for mistake in mistakes):
+        mistakes += _unguarded(Settings(**values))
     if mistakes:
         raise SettingsError("; ".join(mistakes))
     return Settings(**values)

@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from sidecar import metrics
 from sidecar.errors import RowFault
 from sidecar.faults import halved
 from sidecar.pictures.pool import Decoders
 from sidecar.recipe import pooled
-from sidecar.records import Embedded, Modality, Origin, Prepared, Source, Vectors
+from sidecar.records import Call, Embedded, Modality, Origin, Prepared, Source, Vectors
 from sidecar.settings import Settings
 
 # Pictures are prepared one by one; texts together, for one takes only some 20 microseconds.
@@ -61,9 +62,17 @@ class Threads:
             yield await job
 
     def _prepare_some(self, sources: list[Source]) -> tuple[list[Prepared], Faults]:
+        if not sources:
+            return [], []
+        with metrics.timed("prepare", sources[0].modality):
+            return self._prepare_each(sources)
+
+    def _prepare_each(self, sources: list[Source]) -> tuple[list[Prepared], Faults]:
         prepared: list[Prepared] = []
         faults: Faults = []
         for source in sources:
+            if isinstance(source.origin, Call) and source.origin.answer.done():
+                continue  # nobody waits for it any more
             try:
                 prepared.append(self._prepare_one(source, decode=self._pictures.decode))
             except RowFault as fault:
@@ -81,6 +90,7 @@ class Threads:
         embedded: list[Embedded] = []
         faults: Faults = []
         began = time.perf_counter()
+        metrics.count_batch(batch[0].modality, len(batch))
         for part, outcome in await halved(self._encode, batch, "model_failed", ()):
             if isinstance(outcome, RowFault):
                 faults.append((part[0].origin, outcome))
@@ -95,9 +105,10 @@ class Threads:
 
     async def _encode(self, batch: list[Prepared]) -> Vectors:
         views = [view for prepared in batch for view in prepared.views]
-        return await asyncio.get_running_loop().run_in_executor(
-            self._device, self._encode_all, batch[0].modality, views
-        )
+        with metrics.timed("model", batch[0].modality):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._device, self._encode_all, batch[0].modality, views
+            )
 
     def stop(self) -> None:
         """Lets what runs end by itself; starts nothing more."""

@@ -6,14 +6,26 @@ was.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+
 import asyncpg
 
+from sidecar import metrics
 from sidecar.database import REFUSED, binary_of, persistently
 from sidecar.errors import RowFault
 from sidecar.faults import halved
 from sidecar.records import Attachment, Claim, Embedded
 
 Result = tuple[Claim, Embedded]
+
+
+def by_attachment(embedded: list[Embedded]) -> Iterator[list[Result]]:
+    """The results of rows, those of one table together; without those of questions."""
+    rows = [(result.origin, result) for result in embedded if isinstance(result.origin, Claim)]
+    rows.sort(key=lambda row: row[0].attachment)
+    for _, group in groupby(rows, lambda row: row[0].attachment):
+        yield list(group)
 
 
 async def write(
@@ -44,14 +56,15 @@ async def write(
 
 
 async def _write(pool: asyncpg.Pool, attachment: Attachment, results: list[Result]) -> set[int]:
-    rows = await pool.fetch(
-        attachment.write,
-        [claim.key for claim, _ in results],
-        [claim.token for claim, _ in results],
-        [claim.generation for claim, _ in results],
-        [
-            None if embedded.vector is None else binary_of(embedded.vector)
-            for _, embedded in results
-        ],
-    )
+    with metrics.timed("write", attachment.modality):
+        rows = await pool.fetch(
+            attachment.write,
+            [claim.key for claim, _ in results],
+            [claim.token for claim, _ in results],
+            [claim.generation for claim, _ in results],
+            [
+                None if embedded.vector is None else binary_of(embedded.vector)
+                for _, embedded in results
+            ],
+        )
     return {row[0] for row in rows}

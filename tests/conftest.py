@@ -11,4 +11,6 @@ pytest_plugins = [
     "tests.fix_storage",
     "tests.fix_pgbouncer",
     "tests.fix_replica",
+    "tests.fix_http",
+    "tests.fix_promtool",
 ]

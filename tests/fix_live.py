@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 from sidecar.encoder import Encoder
+from sidecar.presence import Presence
 from sidecar.recipe import Recipe
 from sidecar.records import Modality, Vectors
 from sidecar.service import serve
@@ -130,18 +131,20 @@ class LiveSidecar:
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-                runner.run(
-                    serve(
-                        self._url,
-                        self._model,
-                        self._settings,
-                        self._stop,
-                        ready=self._ready.set,
-                        signal=self.gates,
-                    )
-                )
+                runner.run(self._serve(Presence()))
         except BaseException as error:
             self.failure = error
+
+    async def _serve(self, presence: Presence) -> None:
+        await serve(
+            self._url,
+            self._model,
+            self._settings,
+            self._stop,
+            ready=self._ready.set,
+            signal=self.gates,
+            presence=presence,
+        )
 
 
 Start = Callable[..., LiveSidecar]

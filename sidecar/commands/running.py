@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from sidecar.settings import Settings
 
 if TYPE_CHECKING:
     from sidecar.model import Model
+    from sidecar.presence import Presence
 
 EXAMPLE = "Example:  DATABASE_URL=postgresql://postgres@localhost/shop sidecar run"
 IMMEDIATE = 130
@@ -78,13 +80,26 @@ async def serve_until_stopped(url: str, settings: Settings, with_parent: bool) -
     if with_parent:
         watch_stdin(loop, stop)
 
-    model = await until(stop, load(settings, loop))
-    if model is None:
-        log.info("stopped")
-        return
-    from sidecar.service import serve
+    from sidecar.presence import Presence
 
-    await serve(url, model, settings, stop)
+    presence = Presence()
+    async with over_http(settings, presence):
+        model = await until(stop, load(settings, loop))
+        if model is None:
+            log.info("stopped")
+            return
+        from sidecar.service import serve
+
+        await serve(url, model, settings, stop, presence=presence)
+
+
+def over_http(settings: Settings, presence: Presence) -> AbstractAsyncContextManager[int | None]:
+    """Answers HTTP in the block; where it is off, what it needs is not even imported."""
+    if settings.http == "off":
+        return nullcontext()
+    from sidecar.http.server import answering
+
+    return answering(settings, presence)
 
 
 def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -1,7 +1,8 @@
 -- $1 attachments, $2 keys, $3 tokens, $4 generations, $5 outcomes, $6 seconds until due, $7 codes, $8 messages
 -- Ends leases without a vector. Outcomes: release (uncharged), postpone (backoff after a fault that may pass), give_up
 -- (becomes a failure), drop (its source row is gone). A row that changed meanwhile is only released. A queue row that
--- the application holds is passed over, for waiting could deadlock; the positions of those come back.
+-- the application holds is passed over, for waiting could deadlock; the positions of those come back, and of those `lost`:
+-- their lease ended before, by time, or with their queue row (TRUNCATE, detach).
 with asked as materialized (
   select k.*
   from unnest(
@@ -71,13 +72,14 @@ mended as (
     and f.key = m.key
     and m.outcome = 'drop'
 )
-select k.position
-from asked k
-where not exists (select from mine m where m.position = k.position)
-  and exists (
+select
+  k.position,
+  not exists (
     select
     from sidecar.pending p
     where p.attachment = k.attachment
       and p.key = k.key
       and p.lease_token = k.token
-  )
+  ) as lost
+from asked k
+where not exists (select from mine m where m.position = k.position)

@@ -19,6 +19,7 @@ returning
   r.id,
   r.texts,
   r.image,
+  extract(epoch from clock_timestamp() - r.asked_at)::float8 as waited,
   (
     select array_agg(c.embedding order by q.position)
     from unnest(r.texts) with ordinality as q (content, position)

@@ -60,6 +60,12 @@ def test_every_variable_reaches_its_field() -> None:
         "SIDECAR_FETCH_SECONDS": "5",
         "SIDECAR_FETCHES_PER_HOST": "2",
         "SIDECAR_FETCH_BYTES": "3000",
+        "SIDECAR_HTTP": "[::1]:9001",
+        "SIDECAR_TOKEN": "sixteen-letters-",
+        "SIDECAR_HTTP_TIMEOUT": "5",
+        "SIDECAR_HTTP_QUEUE": "10",
+        "SIDECAR_HTTP_TEXTS": "4",
+        "BATCH_WINDOW_MS": "2.5",
         "SIDECAR_LOG_FORMAT": "json",
         "SIDECAR_LOG_LEVEL": "Debug",
     }
@@ -95,6 +101,12 @@ def test_every_variable_reaches_its_field() -> None:
         fetch_seconds=5.0,
         fetches_per_host=2,
         fetch_bytes=3000,
+        http="[::1]:9001",
+        token="sixteen-letters-",
+        http_timeout=5.0,
+        http_queue=10,
+        http_texts=4,
+        batch_window_ms=2.5,
         log_format="json",
         log_level="debug",
     )
@@ -142,6 +154,34 @@ def test_no_message_shows_a_password() -> None:
     message = mistakes(DATABASE_URL="mysql://me:secret@db/shop", VISION_SIZE="1")
     assert "secret" not in message
     assert "DATABASE_URL: must start with postgresql://" in message
+
+
+@pytest.mark.parametrize("given", ["9000", ":9000", "host", "::1:9000", "h:70000", "h:-1", "h:²"])
+def test_an_address_is_a_host_and_a_port(given: str) -> None:
+    assert f"SIDECAR_HTTP={given}: must " in mistakes(SIDECAR_HTTP=given)
+
+
+@pytest.mark.parametrize("given", ["0.0.0.0:9000", "[::]:9000", "192.0.2.1:80", "example.org:80"])
+def test_an_address_that_others_reach_needs_a_token(given: str) -> None:
+    assert "needs SIDECAR_TOKEN" in mistakes(SIDECAR_HTTP=given, VISION_SIZE="1")
+    read_settings({"SIDECAR_HTTP": given, "SIDECAR_TOKEN": "0123456789abcdef"})
+
+
+@pytest.mark.parametrize(
+    "given", ["127.0.0.1:0", "127.1.2.3:9000", "[::1]:9000", "LocalHost:1", "OFF"]
+)
+def test_a_loopback_address_needs_none(given: str) -> None:
+    read_settings({"SIDECAR_HTTP": given})
+
+
+def test_a_weak_token_is_a_mistake_that_does_not_show_it() -> None:
+    message = mistakes(SIDECAR_TOKEN="short secret", SIDECAR_HTTP="0.0.0.0:1")
+    assert "SIDECAR_TOKEN: must be 16 characters" in message
+    assert "secret" not in message
+
+
+def test_the_window_has_a_most() -> None:
+    assert "BATCH_WINDOW_MS=21: must be at most 20" in mistakes(BATCH_WINDOW_MS="21")
 
 
 @pytest.mark.parametrize("given", ["nan", "inf", "1e999"])
