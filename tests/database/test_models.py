@@ -49,7 +49,7 @@ def test_another_model_leaves_the_column_alone_until_reembed(
         other = LiveSidecar(database, Settings(), encoder("other")).start()
     try:
         mends = [getattr(record, "mend", "") for record in caplog.records]
-        assert "select sidecar.reembed('note', 'body')" in mends
+        assert "select sidecar.reembed('public.note', 'body')" in mends
         connection.execute("insert into note values (2, 'two')")
         connection.execute("select pg_sleep(0.5)")
         assert connection.execute("select count(*) from sidecar.pending").fetchone() == (1,)

@@ -160,7 +160,7 @@ def test_load_and_write_find_rows_by_key(full: Connection) -> None:
     assert read(found) <= 512
     found = plan(full, queries["write"], keys, tokens, generations, vectors)
     assert names(found, "note") == {"note_pkey"}
-    assert names(found, "pending") == {"pending_pkey", "Tid Scan"}
+    assert names(found, "pending") == {"pending_pkey"}
     assert read(found) <= 4 * 512
     assert [n["Actual Rows"] for n in found if n.get("Subplan Name") == "CTE done"] == [512]
 
