@@ -134,7 +134,9 @@ class Queue:
         claims = [Claim(*row[:-1]) for row in rows]
         due, took = [row["due_at"] for row in rows], time.monotonic() - began
         self._marks.note(claims, due, sum(room.values()), took, all_lanes=not self.full)
-        metrics.WAITS.observe((row["modality"], row["due_at"]) for row in rows)
+        metrics.WAITS.observe(
+            (_modality(claim.room), at) for claim, at in zip(claims, due, strict=True)
+        )
         claims.sort(key=lambda claim: (claim.lane, claim.attachment))
         return self._hold(claims)
 
@@ -230,6 +232,10 @@ class Queue:
         if self._claiming is not None:
             await asyncio.wait([self._claiming])
         await self.settle([Verdict(claim, "release") for claim in self.held.values()])
+
+
+def _modality(room: Room) -> Modality:
+    return "image" if room == "fetch" else room
 
 
 def _rooms(batch: dict[Modality, int]) -> dict[Room, int]:

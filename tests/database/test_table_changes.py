@@ -155,7 +155,7 @@ def test_types_are_altered_between_before_alter_and_after_alter(
     assert assert_right(connection) == 4
     rows = "(select title as body, title_embedding as body_embedding from note) as t"
     assert assert_right(connection, rows) == 4
-    assert sidecar.encoder.asked <= asked + 8
+    assert sidecar.encoder.asked <= asked + 12  # some twice, for their first write was refused
     with connection.transaction(force_rollback=True):
         connection.execute("select sidecar.before_alter('note')")
         connection.execute("alter table note alter body type int using length(body)")
