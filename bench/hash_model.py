@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sidecar.encoder import Vectors
-from sidecar.records import Modality
+from sidecar.recipe import Recipe
+from sidecar.records import Modality, Vectors
 
 WIDTH = 32
 
@@ -28,6 +28,7 @@ class HashModel:
     name = "hash"
     width = WIDTH
     device = "cpu"
+    recipe = Recipe()
 
     def __init__(self, computed: Callable[[int], None]) -> None:
         self._computed = computed

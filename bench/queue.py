@@ -70,8 +70,8 @@ async def plain_update(url: str, rows: int) -> float:
     for start in range(1, rows + 1, 512):
         ids = list(range(start, min(start + 512, rows + 1)))
         await pool.execute(
-            "update note t set body_embedding = k.vector"
-            " from unnest($1::bigint[], $2::vector[]) as k (id, vector) where t.id = k.id",
+            "update public.note t set body_embedding = k.vector"
+            " from unnest($1::bigint[], $2::public.vector[]) as k (id, vector) where t.id = k.id",
             ids,
             [binary_of(vector) for vector in vectors[: len(ids)]],
         )
